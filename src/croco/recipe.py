@@ -1,0 +1,272 @@
+"""The recipe: everything a run is made of, read from YAML and checked before anything starts.
+
+A section says *what* is computed; only `resources` says *where*, and never enters an identity.
+Unknown keys are refused with the nearest known one, so that no option is ever silently ignored.
+Defaults are the settings of the CroCo paper (arXiv 2605.26293, section 4) where it names them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from croco.errors import RecipeError
+from croco.languages import checked_tag
+
+Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptsConfig(Section):
+    """Prompt files (JSON Lines with id, lang, prompt); `limit` takes the first ids in sorted order."""
+
+    train: list[str]
+    heldout: list[str]
+    train_limit: int | None = Field(None, ge=1)
+    heldout_limit: int | None = Field(None, ge=1)
+
+
+class Sampling(Section):
+    """How answers are sampled. The default is the paper's: 64 samples at temperature 1."""
+
+    engine: str = "transformers"
+    n: int = Field(64, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(4096, ge=1)
+    dtype: Dtype = "bfloat16"
+
+
+class RewardTraining(Section):
+    """A sequence classifier trained on preference files with the Bradley-Terry loss."""
+
+    base: str
+    files: list[str]
+    epochs: float = Field(1.0, gt=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(16, ge=1)
+    max_length: int = Field(256, ge=8)
+    seed: int = 42
+
+
+class Gate(Section):
+    """An identifier's share of the asked language; an answer below `threshold` loses `penalty`."""
+
+    identifier: str = "py3langid"
+    threshold: Share = 0.5
+    penalty: float = Field(10.0, ge=0)
+
+
+class RewardConfig(Section):
+    """A reward: a sequence classifier, a Python function, or a composite of rewards behind a gate."""
+
+    kind: str
+    model: str | None = None
+    train: RewardTraining | None = None
+    function: str | None = None
+    parts: dict[str, RewardConfig] | None = None
+    weights: dict[str, float] | None = None
+    gate: Gate | None = None
+    identifier: str | None = None
+    max_length: int = Field(32768, ge=8)
+
+    @pydantic.model_validator(mode="after")
+    def _complete(self) -> RewardConfig:
+        wanted = {
+            "classifier": ("model", "train"),
+            "function": ("function",),
+            "composite": ("parts",),
+            "language": ("identifier",),
+        }.get(self.kind, ())
+        if wanted and not any(getattr(self, name) for name in wanted):
+            raise ValueError(f"a reward of kind {self.kind!r} needs {' or '.join(wanted)}")
+        unknown = set(self.weights or ()) - set(self.parts or ())
+        if unknown:
+            raise ValueError(f"weights names {sorted(unknown)[0]!r}, which is not in parts")
+        return self
+
+
+class PairConfig(Section):
+    """How a chosen and a rejected response are taken from a pool (paper, section 3.3)."""
+
+    scope: Literal["monolingual", "multilingual"] = "monolingual"
+    chosen: Literal["max"] = "max"
+    rejected: Literal["mean-2std", "q1", "min"] = "mean-2std"
+    pairs_per_pool: int = Field(1, ge=1)
+    prompt_language: Literal["chosen", "rejected", "random"] = "chosen"
+    finished_only: bool = False
+
+
+class Lora(Section):
+    """LoRA's rank, alpha, dropout and target modules; the defaults are the paper's."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: Share = 0.05
+    targets: list[str] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]
+
+
+class TrainConfig(Section):
+    """Tuning on pairs by DPO, or by SFT on the chosen responses; learning rates default to the paper's."""
+
+    method: Literal["dpo", "sft"] = "dpo"
+    trainer: str = "trl"
+    learning_rate: float | None = Field(None, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(64, ge=1, description="pairs per optimizer step")
+    beta: float = Field(0.1, gt=0)
+    lora: Lora = Lora()
+    warmup_share: Share = 0.05
+    schedule: str = "cosine"
+    weight_decay: float = Field(0.01, ge=0)
+    max_length: int = Field(4096, ge=8)
+    dtype: Dtype = "bfloat16"
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, by default 5e-6 for DPO and 2e-4 for SFT (paper, appendix)."""
+        return self.learning_rate or (5e-6 if self.method == "dpo" else 2e-4)
+
+
+class Arm(Section):
+    """A variant of the run: its pairs and its training; all else is shared with the other arms."""
+
+    pair: PairConfig = PairConfig()
+    train: TrainConfig = TrainConfig()
+
+
+class Evaluation(Section):
+    """Held-out samples per prompt, the judge (a reward that was not trained on), and an identifier."""
+
+    n: int = Field(8, ge=1)
+    judge: RewardConfig
+    tie: float = Field(0.0, ge=0, description="scores closer than this are a tie")
+    identifier: str = "heliport"
+    audit: list[str] = []
+
+
+class Resources(Section):
+    """Where a stage runs: never part of an identity."""
+
+    batch_size: int = Field(16, ge=1, description="rows handed to an engine at a time")
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    micro_batch: int = Field(8, ge=1, description="pairs per forward pass in training")
+
+
+class Recipe(Section):
+    """A run: one policy, its prompts, sampling and reward, and the arms that are compared."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 42
+    languages: list[Language] = Field(min_length=1)
+    policy: str
+    shards: int = Field(1, ge=1)
+    allow_failed: Share = 0.0
+    prompts: PromptsConfig
+    sample: Sampling = Sampling()
+    reward: RewardConfig
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")], Arm] = Field(
+        min_length=1
+    )
+    evaluate: Evaluation
+    resources: dict[str, Resources] = {}
+    folder: Path = Field(Path("."), exclude=True, description="what relative paths start from")
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `key.path=value` overrides applied.
+
+    Raises RecipeError that names the file and the key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read ({error.strerror}): give a recipe file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RecipeError(f"{where} is not valid YAML: mend that line") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys")
+    for override in overrides:
+        _override(values, override)
+    return parse(values, path)
+
+
+def parse(values: dict[str, Any], path: Path) -> Recipe:
+    """The recipe in a dictionary; `path` is named in errors and is where relative paths start."""
+    if "folder" in values:
+        raise RecipeError(f"{path}: unknown key 'folder': remove it")
+    try:
+        return Recipe(**values, folder=path.parent)
+    except pydantic.ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error.errors()[0])}") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override!r} is not of the form key.path=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {key}: {parent!r} holds a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {key}: {text!r} is not a YAML value: quote it") from error
+
+
+def _explain(problem: Any) -> str:
+    location = [part for part in problem["loc"] if part != "[key]"]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(sorted(known))}"
+        return f"unknown key {key!r}: {hint}"
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing: add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"key {key!r}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    """The keys of the section at a location, found by walking the models' annotations."""
+    model: Any = Recipe
+    for part in location:
+        if part in getattr(model, "model_fields", {}):
+            model = _section_of(model.model_fields[part].annotation)
+    return [name for name in getattr(model, "model_fields", {}) if name != "folder"]
+
+
+def _section_of(hint: Any) -> Any:
+    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
+        return hint if issubclass(hint, BaseModel) else None
+    found = [_section_of(arg) for arg in typing.get_args(hint)]
+    return next((model for model in found if model), None)

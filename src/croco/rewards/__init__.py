@@ -1,0 +1,42 @@
+"""Rewards score answers; a stage knows only the protocol and `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from croco.plugins import load_class
+from croco.recipe import Resources, RewardConfig
+from croco.records import Candidate
+
+SCORERS = {
+    "classifier": "croco.rewards.classifier:Classifier",
+    "function": "croco.rewards.function:Function",
+    "composite": "croco.rewards.composite:Composite",
+    "language": "croco.rewards.language:LanguageFidelity",
+    "fake": "croco.rewards.fake:FakeScorer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One raw reward per candidate, and the parts that a composite made them of."""
+
+    rewards: list[float]
+    parts: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """Scores answers; built as `Scorer(config, resources, trained)`."""
+
+    def score(self, candidates: Sequence[Candidate]) -> Scores:
+        """Raises where a candidate cannot be scored; there is no sentinel value."""
+        ...
+
+
+def load(config: RewardConfig, resources: Resources, trained: Path | None = None) -> Scorer:
+    """The scorer that `config` describes; `trained` is the folder of a model trained in this run."""
+    scorer: Scorer = load_class(config.kind, SCORERS, "reward kind")(config, resources, trained)
+    return scorer
