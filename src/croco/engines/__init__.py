@@ -22,6 +22,8 @@ ENGINES = {
 class Generator(Protocol):
     """Samples answers; built as `Engine(policy, sampling, resources, adapter=None)`."""
 
+    context_length: int
+
     def encode(self, chat: Chat) -> list[int]:
         """The token ids of a chat up to the model's turn, with exactly one BOS where the model has one."""
         ...

@@ -1,0 +1,199 @@
+"""The command line: one verb is one function; results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from croco.errors import CrocoError, RecipeError
+
+if TYPE_CHECKING:
+    from croco.runs import Run
+    from croco.stage import Stage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Tune a multilingual model on its own answers, in languages that have no preference data.",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a YAML file.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: the `name` of its recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="STAGE", help="Stop after the stages of that name or kind.")
+]
+Home = Annotated[
+    Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
+]
+HERE = Path(".")
+
+
+@app.command()
+def run(
+    recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE
+) -> None:
+    """Bring a recipe's run to its end; what is done already is not done again."""
+    from croco.executors import run_stages
+    from croco.executors.local import LocalExecutor
+    from croco.progress import Reporter
+
+    current, stages = _open(recipe, set_, until, home)
+    current.store.open()
+    current.save()
+    with Reporter() as reporter:
+        current.link(stages)
+        worked = run_stages(current, stages, LocalExecutor(reporter.notify))
+    _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
+    if "report" in stages:
+        typer.echo(current.folder / "report" / "index.html")
+
+
+@app.command()
+def plan(
+    recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE
+) -> None:
+    """Say what a run would do: what is done, owed or new, and which field made it new."""
+    from croco.plan import plan as lines
+
+    current, stages = _open(recipe, set_, until, home)
+    for line in lines(current, stages):
+        typer.echo(f"{line.state:5} {line.stage:28} {line.identity:18} {line.why}".rstrip())
+
+
+@app.command()
+def status(name: RunName, home: Home = HERE) -> None:
+    """Say how far a run is, from disk."""
+    from croco.plan import plan as lines
+
+    current, stages = _saved(name, home)
+    for line in lines(current, stages):
+        shards = f"{line.shards_done}/{line.shards} shards"
+        failed = f"  {len(line.failed)} failed" if line.failed else ""
+        typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}")
+        for failure in line.failed[:3]:
+            _say(f"      {failure.id} {failure.lang}: {failure.error}")
+
+
+@app.command()
+def show(
+    name: RunName,
+    id: Annotated[str, typer.Argument(metavar="ID", help="A prompt's id.")],
+    lang: Annotated[str | None, typer.Option(help="Only this language.")] = None,
+    home: Home = HERE,
+) -> None:
+    """Show the whole life of a prompt: every stage's row of it, as JSON lines."""
+    from croco.plan import life
+    from croco.records import MULTIPLE, encode
+
+    current, stages = _saved(name, home)
+    found = False
+    for stage, row in life(current.store, stages, id):
+        if lang in (None, row.lang) or row.lang == MULTIPLE:
+            typer.echo(json.dumps({"stage": stage} | encode(row), ensure_ascii=False))
+            found = True
+    if not found:
+        raise RecipeError(f"run {name!r} has no row of id {id!r}{f' in {lang}' if lang else ''}")
+
+
+@app.command()
+def report(name: RunName, home: Home = HERE) -> None:
+    """Print where a run's report is, made anew where it is missing, and its figures."""
+    current, stages = _saved(name, home)
+    missing = [s.name for s in stages.values() if current.store.artifact(s).owed()]
+    if missing == ["report"]:
+        from croco.executors import run_stages
+        from croco.executors.local import LocalExecutor
+
+        run_stages(current, stages, LocalExecutor(lambda *_: None))
+    elif missing:
+        raise RecipeError(f"run {name!r} has no report yet: stage {missing[0]!r} is owed; run it first")
+    _say(str(current.folder / "report" / "index.html"))
+    typer.echo((current.folder / "report" / "summary.json").read_text(), nl=False)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
+    """Start a project: a recipe to edit, and prompt and preference files to replace."""
+    from croco.scaffold import scaffold
+
+    for path in scaffold(folder):
+        typer.echo(path)
+
+
+def _open(
+    recipe: Path, overrides: list[str] | None, until: str | None, home: Path
+) -> tuple[Run, dict[str, Stage]]:
+    """The run of a recipe file and its stages, without touching the disk."""
+    from croco import pipeline, recipe as recipes
+    from croco.plan import until as cut
+    from croco.runs import Run
+
+    loaded = recipes.load(recipe, overrides or [])
+    current = Run(home, loaded)
+    current.store.check()
+    return current, cut(pipeline.build(loaded), until)
+
+
+def _saved(name: str, home: Path) -> tuple[Run, dict[str, Stage]]:
+    """A run that was started before, from disk."""
+    from croco import pipeline
+    from croco.runs import Run
+
+    current = Run.load(home, name)
+    current.store.check()
+    return current, pipeline.build(current.recipe)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def main() -> None:
+    """Run a verb; a user's mistake is one sentence and exit code 2, never a traceback."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=False)
+    except Exception as error:
+        sys.exit(_explain(error, debug))
+    except KeyboardInterrupt:
+        _say("stopped; what was done is kept: run the same command again to go on")
+        sys.exit(130)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    """Say what went wrong in one sentence; the exit code."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    if isinstance(error, click.Abort):
+        return 130
+    if isinstance(error, CrocoError):
+        _say(f"croco: {error}")
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or os.getcwd()
+        _say(f"croco: the disk is full ({where}): free some space and run again; what was done is kept")
+        return 2
+    _say(f"croco: {type(error).__name__}: {error} (--debug shows where)")
+    return 1

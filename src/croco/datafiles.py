@@ -1,0 +1,108 @@
+"""Prompt and preference files: JSON Lines in, checked rows out, errors with file and line.
+
+A path starts at the recipe's folder; `bundled:NAME` is a file that CroCo carries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from croco.errors import DataError, RecipeError
+from croco.languages import checked_tag
+from croco.records import Key, Keyed, Preference, Prompt
+
+Row = TypeVar("Row", bound=Keyed)
+
+
+class FileRef(BaseModel):
+    """A data file: its content's SHA-256 (in the identity), and where it lies (not)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    path: Path = Field(exclude=True)
+    label: str = Field(exclude=True)
+
+
+def refer(name: str, folder: Path) -> FileRef:
+    """The file that a recipe names; RecipeError where there is none."""
+    if name.startswith("bundled:"):
+        path = Path(str(resources.files("croco") / "data" / Path(name.removeprefix("bundled:")).name))
+    else:
+        path = folder / Path(name).expanduser()
+    try:
+        stat = path.stat()
+        return FileRef(sha256=_digest(path, stat.st_mtime_ns, stat.st_size), path=path, label=name)
+    except OSError as error:
+        raise RecipeError(f"data file {name!r} cannot be read: {path} ({error.strerror})") from error
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, mtime_ns: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_prompts(files: Sequence[FileRef]) -> list[Prompt]:
+    """All prompts of some files; DataError names the file and line of the first bad row."""
+    return list(_unique(Prompt, files))
+
+
+def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
+    """All preference pairs of some files; DataError names the file and line of the first bad row."""
+    return list(_unique(Preference, files))
+
+
+def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
+    seen: dict[Key, str] = {}
+    for file in files:
+        for where, values in _lines(file):
+            row = _row(kind, values, where)
+            if row.key in seen:
+                raise DataError(
+                    f"{where}: (id, lang) {row.key} stands already at {seen[row.key]}: keep one of them"
+                )
+            seen[row.key] = where
+            yield row
+
+
+def _lines(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
+    with file.path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{file.label}:{number}"
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{where}: not a line of JSON ({error}): mend or remove it") from error
+            if not isinstance(values, dict):
+                raise DataError(f"{where}: not a JSON object: write one object a line")
+            yield where, values
+
+
+def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
+    known = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        value = values.get(field.name, None if field.default is dataclasses.MISSING else "")
+        if value is None:
+            raise DataError(f"{where}: field {field.name!r} is missing: add it")
+        if not isinstance(value, str):
+            raise DataError(f"{where}: field {field.name!r} is {value!r}: write it as a string")
+        if not value.strip() and field.default is dataclasses.MISSING:
+            raise DataError(f"{where}: field {field.name!r} is empty: fill it or remove the line")
+        known[field.name] = value
+    try:
+        known["lang"] = checked_tag(known["lang"])
+    except ValueError as error:
+        raise DataError(f"{where}: field 'lang': {error}") from error
+    return kind(**known)

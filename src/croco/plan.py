@@ -1,0 +1,120 @@
+"""Done, owed or new, and why: what a run would do, told from disk alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from croco.errors import RecipeError
+from croco.records import Failure
+from croco.runs import Run
+from croco.stage import Stage
+from croco.store import Artifact, Store
+
+State = Literal["done", "owed", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One stage of a plan: where it stands, and what is known of its rows."""
+
+    stage: str
+    identity: str
+    state: State
+    why: str
+    shards_done: int
+    shards: int
+    rows: int
+    failed: list[Failure]
+
+
+def plan(run: Run, stages: Mapping[str, Stage]) -> list[Line]:
+    """One line per stage, in order."""
+    return [_line(run, stage) for stage in stages.values()]
+
+
+def until(stages: Mapping[str, Stage], last: str | None) -> dict[str, Stage]:
+    """The stages up to the last one whose name or kind is `last`; RecipeError where there is none."""
+    if last is None:
+        return dict(stages)
+    wanted = [name for name, stage in stages.items() if last in (name, stage.kind)]
+    if not wanted:
+        raise RecipeError(f"there is no stage {last!r}: stages are {', '.join(stages)}")
+    needed = {name for one in wanted for name in _ancestry(stages[one])}
+    return {name: stage for name, stage in stages.items() if name in needed}
+
+
+def _ancestry(stage: Stage) -> set[str]:
+    return {stage.name}.union(*(_ancestry(source) for source in stage.inputs.values()))
+
+
+def _line(run: Run, stage: Stage) -> Line:
+    artifact = run.store.artifact(stage)
+    owed = artifact.owed()
+    sealed = [shard for shard in range(stage.shards) if shard not in owed]
+    rows = sum(artifact.count(shard) for shard in sealed)
+    journals = {shard: artifact.journal(shard) for shard in owed}
+    rows += sum(len(journal.rows) for journal in journals.values())
+    failed = [failure for shard in range(stage.shards) for failure in artifact.failed(shard)]
+    state: State = "owed" if (artifact.root / "stage.json").exists() else "new"
+    why = _why_new(run, stage) if state == "new" else ""
+    return Line(
+        stage.name,
+        stage.identity,
+        state if owed else "done",
+        why if owed else "",
+        len(sealed),
+        stage.shards,
+        rows,
+        failed,
+    )
+
+
+def _why_new(run: Run, stage: Stage) -> str:
+    """Which fields differ from what the run last had under this name."""
+    before = run.linked(stage.name)
+    described = before / "stage.json" if before else None
+    if described is None or not described.exists():
+        return "never made"
+    old, new = json.loads(described.read_text())["recipe"], stage.recipe
+    old_flat, new_flat = dict(_flat(old)), dict(_flat(new))
+    keys = sorted(old_flat.keys() | new_flat.keys())
+    changed = [key for key in keys if old_flat.get(key) != new_flat.get(key)]
+    return ", ".join(_change(key, old_flat.get(key), new_flat.get(key)) for key in changed[:4])
+
+
+def _change(key: str, old: Any, new: Any) -> str:
+    where, _, rest = key.partition(".")
+    if where == "inputs":
+        return f"{rest} is new"
+    return f"{rest or where}: {old} -> {new}"
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(values, list) and any(isinstance(value, dict | list) for value in values):
+        for index, value in enumerate(values):
+            yield from _flat(value, f"{prefix}[{index}]")
+    else:
+        yield prefix, values
+
+
+def life(store: Store, stages: Mapping[str, Stage], id: str) -> Iterator[tuple[str, Any]]:
+    """The rows of one prompt id in every stage, sealed or still in a journal: (stage name, row)."""
+    for name, stage in stages.items():
+        artifact = store.artifact(stage)
+        for row in _rows_of(artifact, id):
+            yield name, row
+
+
+def _rows_of(artifact: Artifact, id: str) -> Iterator[Any]:
+    owed = set(artifact.owed())
+    for shard in range(artifact.shards):
+        rows = artifact.journal(shard).rows.values() if shard in owed else artifact.read(shard)
+        yield from (row for row in rows if getattr(row, "id", None) == id)
+        if any(failure.id == id for failure in artifact.failed(shard)):
+            yield from (failure for failure in artifact.failed(shard) if failure.id == id)

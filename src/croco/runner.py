@@ -1,0 +1,201 @@
+"""The runner: `work` does the owed shards of one stage, `run` all stages of a recipe in order.
+
+A worker needs three plain values, the run's folder, the stage's name and a shard: it rebuilds the
+stage from the saved recipe, and finds on disk what is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from croco import pipeline
+from croco.errors import OwedError, StageError
+from croco.provenance import provenance
+from croco.records import MULTIPLE, Failure, Keyed
+from croco.runs import Run
+from croco.stage import Batch, Context, Item, Stage, shard_of
+from croco.store import Artifact, Journal, Store
+
+#: A stage stops early when this many rows failed in one go: the cause is not in the rows then.
+FAILURES_BEFORE_STOP = 100
+
+#: Told of a stage's progress: its name, units done, units in all, and a word on the state of things.
+Notify = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The unit of distribution: three plain values."""
+
+    run: Path
+    stage: str
+    shard: int
+
+
+def tasks(run: Run, stage: Stage) -> list[Task]:
+    """What is owed of a stage; a whole stage is one task."""
+    owed = run.store.artifact(stage).owed()
+    shards = owed[:1] if stage.unit == "whole" else owed
+    return [Task(run.folder, stage.name, shard) for shard in shards]
+
+
+def work(todo: Sequence[Task], notify: Notify) -> None:
+    """Do some tasks; those of one stage share one load of its model."""
+    for (folder, name), group in groupby(todo, key=lambda task: (task.run, task.stage)):
+        run = Run.load(folder.parent.parent, folder.name)
+        stage = pipeline.build(run.recipe)[name]
+        artifact = run.store.artifact(stage)
+        artifact.describe(stage.recipe, provenance())
+        if stage.unit == "whole":
+            _work_whole(stage, run.store, artifact, notify)
+        else:
+            _RowWork(stage, run.store, artifact, notify).do([task.shard for task in group])
+        artifact.tidy()
+
+
+def raise_if_owed(stage: Stage, artifact: Artifact) -> None:
+    """OwedError that counts the rows a stage still owes and tells the first one's error."""
+    owed = artifact.owed()
+    failed = [failure for shard in owed for failure in artifact.failed(shard)]
+    if failed:
+        first = failed[0]
+        raise OwedError(
+            f"stage {stage.name!r}: {len(failed)} rows failed and stay owed, the others are kept"
+            f" (first: {first.id} {first.lang}: {first.error}): mend the cause and run again,"
+            " or raise allow_failed to go on without them"
+        )
+    if owed:
+        raise StageError(f"stage {stage.name!r}: {len(owed)} shards are still owed: run again")
+
+
+def _work_whole(stage: Stage, store: Store, artifact: Artifact, notify: Notify) -> None:
+    notify(stage.name, 0, 1, "")
+    scratch = artifact.scratch()
+    context = _context(stage, store, scratch, notify)
+    rows: list[Any] = stage.function(stage.config, context)  # type: ignore[call-arg, assignment]
+    artifact.publish(scratch)
+    for shard in range(stage.shards):
+        own = rows if stage.shards == 1 else [r for r in rows if shard_of(r.id, stage.shards) == shard]
+        artifact.seal(shard, sorted(own, key=_order) if issubclass(stage.record, Keyed) else own)
+    notify(stage.name, 1, 1, f"{len(rows)} rows")
+
+
+class _RowWork:
+    """Feeds the owed batches of some shards through one stage function, and seals what is whole."""
+
+    def __init__(self, stage: Stage, store: Store, artifact: Artifact, notify: Notify) -> None:
+        self.stage = stage
+        self.store = store
+        self.artifact = artifact
+        self.notify = notify
+        self.journals: dict[int, Journal] = {}
+        self.sizes: dict[int, int] = {}
+        self.left: dict[int, int] = {}
+        self.waiting: deque[tuple[int, Batch]] = deque()
+        self.failures = 0
+
+    def do(self, shards: Sequence[int]) -> None:
+        self.rate = _Rate(sum(self.store.artifact(self._first).count(s) for s in shards))
+        context = _context(self.stage, self.store, self.artifact.root, self.notify)
+        results: Iterator[list[Any]] = self.stage.function(  # type: ignore[call-arg, assignment]
+            self.stage.config, context, self._batches(shards)
+        )
+        for outcomes in results:
+            shard, batch = self.waiting.popleft()
+            self._keep(shard, batch, outcomes)
+        for shard in [s for s in shards if self.left.get(s) == 0]:
+            self._seal(shard)
+
+    @property
+    def _first(self) -> Stage:
+        return next(iter(self.stage.inputs.values()))
+
+    def _batches(self, shards: Sequence[int]) -> Iterator[Batch]:
+        """The owed part of every batch. Batches are cut from all rows, owed or not, so that a run
+        that was interrupted gives the engine the same ones as a run that was not."""
+        for shard in shards:
+            items = _items(self.stage, self.store, shard)
+            journal = self.journals[shard] = self.artifact.journal(shard)
+            size = self.stage.resources.batch_size
+            cut = [items[start : start + size] for start in range(0, len(items), size)]
+            owed = [[item for item in batch if item.key not in journal.rows] for batch in cut]
+            owed = [batch for batch in owed if batch]
+            self.sizes[shard], self.left[shard] = len(items), len(owed)
+            self.rate.skip(len(journal.rows))
+            for batch in owed:
+                self.waiting.append((shard, batch))
+                yield batch
+
+    def _keep(self, shard: int, batch: Batch, outcomes: list[Any]) -> None:
+        if sorted(o.key for o in outcomes) != sorted(item.key for item in batch):
+            raise StageError(f"stage {self.stage.name!r} answered with other keys than it was given")
+        self.journals[shard].append(outcomes)
+        self.left[shard] -= 1
+        self.failures += sum(isinstance(outcome, Failure) for outcome in outcomes)
+        self.notify(self.stage.name, *self.rate.add(outcomes))
+        if self.left[shard] == 0:
+            self._seal(shard)
+        if self.failures >= FAILURES_BEFORE_STOP:
+            raise_if_owed(self.stage, self.artifact)
+
+    def _seal(self, shard: int) -> None:
+        """Seal a shard whose rows are all made, or all but as many as may be missing."""
+        journal = self.journals.pop(shard)
+        del self.left[shard]
+        failed = journal.failed
+        if len(failed) <= self.stage.allow_failed * self.sizes[shard]:
+            rows = sorted(journal.rows.values(), key=_order)
+            self.artifact.seal(shard, rows, failed)
+
+
+class _Rate:
+    """Rows done of all, and tokens per second where rows have tokens."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.tokens = total, 0, 0
+        self.start = time.monotonic()
+
+    def skip(self, rows: int) -> None:
+        self.done += rows
+
+    def add(self, outcomes: Sequence[Any]) -> tuple[int, int, str]:
+        self.done += len(outcomes)
+        self.tokens += sum(len(ids) for row in outcomes for ids in getattr(row, "token_ids", ()))
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        return self.done, self.total, f"{self.tokens / seconds:.0f} tok/s" if self.tokens else ""
+
+
+def _items(stage: Stage, store: Store, shard: int) -> list[Item]:
+    """The shard's units of work in key order: each key that all keyed inputs have, with their rows."""
+    tables = {
+        name: {row.key: row for row in store.artifact(source).read(shard)}
+        for name, source in stage.inputs.items()
+        if issubclass(source.record, Keyed)
+    }
+    keys = sorted(set.intersection(*(set(table) for table in tables.values())))
+    if stage.unit == "row":
+        return [Item(key, {name: table[key] for name, table in tables.items()}) for key in keys]
+    grouped = {id: list(own) for id, own in groupby(keys, key=lambda key: key[0])}
+    return [
+        Item((id, MULTIPLE), {name: [table[key] for key in own] for name, table in tables.items()})
+        for id, own in grouped.items()
+    ]
+
+
+def _context(stage: Stage, store: Store, files: Path, notify: Notify) -> Context:
+    inputs = {name: store.artifact(source) for name, source in stage.inputs.items()}
+
+    def progress(done: int, total: int, text: str) -> None:
+        notify(stage.name, done, total, text)
+
+    return Context(inputs, files, stage.resources, progress)
+
+
+def _order(row: Any) -> Any:
+    return row.key

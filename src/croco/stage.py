@@ -1,0 +1,108 @@
+"""A stage: a pure function, its config, its inputs, and where it runs. No subclassing.
+
+`config` says what is computed and, with the inputs' identities, makes the stage's identity;
+`resources` says where it runs and never does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from croco.recipe import Resources
+from croco.records import Failure, Key
+
+#: How a stage's work is cut: per row, per prompt (all its languages together), or not at all.
+Unit = Literal["row", "prompt", "whole"]
+
+#: Told of progress: units done, units in all, and a word on the state of things.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One unit of work: its key, and each input's row (a list of rows where the unit is a prompt)."""
+
+    key: Key
+    rows: dict[str, Any]
+
+
+Batch = list[Item]
+Outcome = Any | Failure
+
+
+class Sealed(Protocol):
+    """A finished artifact, as a stage function sees its inputs."""
+
+    files: Path
+
+    def rows(self) -> Iterator[Any]:
+        """All rows, shard by shard, sorted by key within a shard."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage function is given besides its config: inputs, a folder for files, and resources."""
+
+    inputs: Mapping[str, Sealed]
+    files: Path
+    resources: Resources
+    progress: Progress
+
+
+#: A row stage gives one list of outcomes per batch, in order; loads models only at the first batch.
+RowFunction = Callable[[Any, Context, Iterable[Batch]], Iterator[list[Outcome]]]
+#: A whole stage gives all its rows at once.
+WholeFunction = Callable[[Any, Context], list[Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of a run's graph; `inputs` are by name, and the first one's keys are its own."""
+
+    name: str
+    kind: str
+    version: int
+    function: RowFunction | WholeFunction
+    config: BaseModel
+    record: type[Any]
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+    unit: Unit = "whole"
+    shards: int = 1
+    resources: Resources = Resources()
+    allow_failed: float = 0.0
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What makes the identity: plain JSON values."""
+        return {
+            "stage": self.kind,
+            "version": self.version,
+            "config": self.config.model_dump(mode="json"),
+            "inputs": {name: stage.identity for name, stage in self.inputs.items()},
+        }
+
+    @cached_property
+    def identity(self) -> str:
+        """The kind and 8 hex digits of the recipe's SHA-256."""
+        text = json.dumps(self.recipe, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def shard_of(id: str, shards: int) -> int:
+    """The shard of a prompt and of all that descends from it, in every language."""
+    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:8]) % shards
+
+
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed that depends on all the parts and on nothing else."""
+    text = "\0".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

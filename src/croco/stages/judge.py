@@ -1,0 +1,57 @@
+"""Judging: a scorer that was not trained on compares tuned and base answers to held-out prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from croco import rewards
+from croco.languages import LanguageIdentifier, load_identifier, same_language
+from croco.recipe import RewardConfig, Section
+from croco.records import Verdicts
+from croco.rewards import Scorer
+from croco.stage import Batch, Context, Item, Outcome
+from croco.stages.score import candidates_of
+from croco.stats import win_rate
+
+
+class Config(Section):
+    """The judging scorer with its model revisions, the margin of a tie, and the identifier."""
+
+    judge: RewardConfig
+    models: dict[str, str]
+    tie: float
+    identifier: str
+
+
+def judge(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
+    """One `Verdicts` row per prompt: every tuned answer against every base answer."""
+    scorer: Scorer | None = None
+    identifier: LanguageIdentifier | None = None
+    for batch in batches:
+        scorer = scorer or rewards.load(config.judge, context.resources)
+        identifier = identifier or load_identifier(config.identifier)
+        yield [_verdicts(config, item, scorer, identifier) for item in batch]
+
+
+def _verdicts(
+    config: Config, item: Item, scorer: Scorer, identifier: LanguageIdentifier
+) -> Verdicts:
+    base = scorer.score(candidates_of(item, "base")).rewards
+    tuned = scorer.score(candidates_of(item, "tuned")).rewards
+    base_languages = _languages(identifier, item.rows["base"].texts)
+    tuned_languages = _languages(identifier, item.rows["tuned"].texts)
+    lang = item.key[1]
+    return Verdicts(
+        *item.key,
+        win_rate(tuned, base, config.tie),
+        base,
+        tuned,
+        [float(same_language(found, lang)) for found in base_languages],
+        [float(same_language(found, lang)) for found in tuned_languages],
+        base_languages,
+        tuned_languages,
+    )
+
+
+def _languages(identifier: LanguageIdentifier, texts: Sequence[str]) -> list[str]:
+    return [ranked[0][0] for ranked in identifier.identify(texts)]

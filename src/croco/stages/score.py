@@ -1,0 +1,79 @@
+"""Scoring: a reward for every answer of every prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from croco import rewards
+from croco.datafiles import FileRef, read_preferences
+from croco.recipe import RewardConfig, RewardTraining, Section
+from croco.records import Candidate, Failure, Rewards, Step
+from croco.rewards import Scorer, Scores
+from croco.stage import Batch, Context, Item, Outcome
+
+
+class Config(Section):
+    """The reward, and the model revisions behind the names in it."""
+
+    reward: RewardConfig
+    models: dict[str, str]
+
+
+class TrainingConfig(Section):
+    """The reward model's training, its base's revision, and its files by content."""
+
+    train: RewardTraining
+    base: str
+    files: list[FileRef]
+
+
+def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
+    """A reward model trained on preference files; its directory is the stage's files."""
+    from croco.training.reward import train_reward as train
+
+    preferences = read_preferences(config.files)
+    return train(config.train, preferences, context.files, context.resources, context.progress)
+
+
+def score(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
+    """One `Rewards` row per `Responses` row, in its order.
+
+    A row that cannot be scored, or not with finite numbers, is a Failure; the others are kept.
+    """
+    trained = context.inputs["reward"].files if "reward" in context.inputs else None
+    scorer: Scorer | None = None
+    for batch in batches:
+        scorer = scorer or rewards.load(config.reward, context.resources, trained)
+        yield _score_batch(scorer, batch)
+
+
+def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:
+    candidates = [candidates_of(item) for item in batch]
+    try:
+        scores = scorer.score([one for row in candidates for one in row])
+        return _rows(batch, candidates, scores)
+    except Exception as error:
+        if len(batch) == 1:
+            return [Failure(*batch[0].key, f"{type(error).__name__}: {error}")]
+        # Some row of the batch is at fault: scored one by one, it alone is left owed.
+        return [outcome for item in batch for outcome in _score_batch(scorer, [item])]
+
+
+def candidates_of(item: Item, input: str = "sample") -> list[Candidate]:
+    """An item's answers as candidates for a scorer."""
+    prompt = item.rows["prompts"]
+    return [Candidate(prompt.lang, prompt.prompt, text) for text in item.rows[input].texts]
+
+
+def _rows(batch: Batch, candidates: list[list[Candidate]], scores: Scores) -> list[Outcome]:
+    if not all(math.isfinite(reward) for reward in scores.rewards):
+        raise ValueError("the reward is not a finite number")
+    rows: list[Outcome] = []
+    start = 0
+    for item, own in zip(batch, candidates, strict=True):
+        end = start + len(own)
+        parts = {name: values[start:end] for name, values in scores.parts.items()}
+        rows.append(Rewards(*item.key, scores.rewards[start:end], parts))
+        start = end
+    return rows

@@ -1,0 +1,198 @@
+"""Win rates, and 95 % bootstrap intervals that resample prompts: values in, numbers out, no I/O.
+
+Answers to one prompt are alike, so the prompt is what is drawn at random: it is the cluster, and
+clusters are resampled whole, with all their answers, on both sides of a comparison, and in all
+languages at once. A statistic is the mean over clusters of cluster means: every prompt counts the
+same, however many answers it has. With clusters of equal size that is the mean of all values.
+
+An interval is the percentile bootstrap's, taken further out for few clusters as Hesterberg gives it
+("What Teachers Should Know About the Bootstrap", 2015, section 5.3): the plain percentiles are too
+narrow by the factor sqrt((n - 1) / n) and know nothing of Student's t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+#: Language -> cluster -> the cluster's values.
+Clusters = Mapping[str, Mapping[str, Sequence[float]]]
+
+NAN = float("nan")
+RESAMPLES = 10_000
+TAIL = 0.025
+BLOCK = 2**21
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95 % interval; the bounds are NaN where there are fewer than two clusters."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Means of both sides and their difference, all over the same `clusters` clusters."""
+
+    base: float
+    tuned: float
+    delta: Interval
+    clusters: int
+
+
+def win_rate(tuned: Sequence[float], base: Sequence[float], tie: float = 0.0) -> float:
+    """The share of all tuned x base pairs that tuned wins; a difference of at most `tie` is half.
+
+    Raises ValueError where a side is empty or a score is not finite.
+    """
+    one, other = np.asarray(tuned, dtype=np.float64), np.asarray(base, dtype=np.float64)
+    if not one.size or not other.size:
+        raise ValueError("a win rate needs a score on each side")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError("scores must be finite numbers")
+    margins = np.subtract.outer(one, other)
+    return float(np.mean((margins > tie) + 0.5 * (np.abs(margins) <= tie)))
+
+
+def clustered_mean(
+    clusters: Sequence[Sequence[float]], seed: int, resamples: int = RESAMPLES
+) -> Interval:
+    """The mean over clusters of cluster means, with its interval; a cluster of NaNs is left out."""
+    table = np.array([[_mean(values)] for values in clusters]).reshape(-1, 1)
+    return _interval(table, seed, resamples)
+
+
+def paired_difference(
+    base: Sequence[Sequence[float]],
+    tuned: Sequence[Sequence[float]],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """Tuned against base over the same clusters, in the same order (else ValueError)."""
+    if len(base) != len(tuned):
+        raise ValueError(f"{len(base)} clusters of base, {len(tuned)} of tuned")
+    sides = [{"": {str(key): values for key, values in enumerate(side)}} for side in (base, tuned)]
+    return average_difference(*sides, seed, resamples)
+
+
+def average_difference(
+    base: Clusters, tuned: Clusters, seed: int, resamples: int = RESAMPLES
+) -> Difference:
+    """Tuned against base, averaged over languages; both are values by language and cluster.
+
+    A cluster is drawn with all its languages. One that a language lacks, or that has no value on
+    one side, is left out there on both sides; each language that has clusters weighs the same.
+    """
+    before, after = _table(base, tuned), _table(tuned, base)
+    missing = np.isnan(before) | np.isnan(after)
+    before[missing] = after[missing] = NAN
+    delta = _interval(after - before, seed, resamples)
+    return Difference(_average(before), _average(after), delta, int((~missing).any(axis=1).sum()))
+
+
+def accuracy_interval(
+    chosen: Sequence[float], rejected: Sequence[float], clusters: Sequence[Hashable], seed: int
+) -> Interval:
+    """How often the chosen's score is the higher one, ties as half, pairs grouped by `clusters`.
+
+    Where all are right, or all wrong, resampling shows no spread; the far bound is then Clopper and
+    Pearson's for as many independent clusters, 0.025 ** (1 / n).
+    """
+    groups = grouped(preferred(chosen, rejected), clusters)
+    found = clustered_mean(groups, seed)
+    if len(groups) > 1 and found.mean in (0.0, 1.0):
+        bound = TAIL ** (1 / len(groups))
+        return Interval(1.0, bound, 1.0) if found.mean else Interval(0.0, 0.0, 1 - bound)
+    return found
+
+
+def preferred(chosen: Sequence[float], rejected: Sequence[float]) -> list[float]:
+    """1.0 where the chosen's score is higher, 0.5 where the two are equal, else 0.0."""
+    return [win_rate([a], [b]) for a, b in zip(chosen, rejected, strict=True)]
+
+
+def grouped(values: Sequence[float], clusters: Sequence[Hashable]) -> list[list[float]]:
+    """The values by cluster, clusters in the order in which they first occur."""
+    groups: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        groups.setdefault(cluster, []).append(value)
+    return list(groups.values())
+
+
+def mean_of_means(clusters: Sequence[Sequence[float]]) -> float:
+    """The mean over clusters of cluster means, values that are NaN left out."""
+    return _mean([_mean(values) for values in clusters])
+
+
+def distinct_n(words: Sequence[Hashable], n: int) -> float:
+    """Distinct n-grams over n-grams, 1 where nothing is said twice; NaN below n words."""
+    grams = list(zip(*(words[start:] for start in range(n)), strict=False))
+    return len(set(grams)) / len(grams) if grams else NAN
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN where there is none."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if known.size else NAN
+
+
+def _table(values: Clusters, other: Clusters) -> Floats:
+    """Cluster means, clusters x languages of both sides, NaN where there is none; both sorted."""
+    languages = sorted(values.keys() | other.keys())
+    clusters = sorted({key for side in (values, other) for row in side.values() for key in row})
+    cells = [[_mean(values.get(lang, {}).get(key, ())) for lang in languages] for key in clusters]
+    return np.array(cells, dtype=np.float64).reshape(len(clusters), len(languages))
+
+
+def _average(table: Floats) -> float:
+    """The mean over columns of the means of what is known in them."""
+    return _mean([_mean(column.tolist()) for column in table.T])
+
+
+def _interval(table: Floats, seed: int, resamples: int) -> Interval:
+    """The average of a table (clusters x languages, NaN where missing), its rows resampled."""
+    table = table[:, ~np.isnan(table).all(axis=0)]
+    table = table[~np.isnan(table).all(axis=1)]
+    count, mean = len(table), _average(table)
+    if count < 2:
+        return Interval(mean, NAN, NAN)
+    known = (~np.isnan(table)).astype(np.float64)
+    filled = np.nan_to_num(table)
+    draws = _weights(count, seed, resamples)
+    averages = np.concatenate([_ratios(drawn @ filled, drawn @ known) for drawn in draws])
+    low, high = np.nanquantile(averages, [_tail(count), 1 - _tail(count)])
+    return Interval(mean, float(min(low, mean)), float(max(high, mean)))
+
+
+def _ratios(sums: Floats, counts: Floats) -> Floats:
+    """Per resample the average over languages; NaN where a language drew none of its clusters."""
+    means = np.full_like(sums, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return np.asarray(means.mean(axis=1))
+
+
+def _weights(count: int, seed: int, resamples: int) -> Iterator[Floats]:
+    """How often each cluster is drawn, resamples x clusters, in blocks that bound the memory."""
+    generator = np.random.default_rng(seed)
+    block = max(1, BLOCK // count)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        drawn = generator.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        yield weights.astype(np.float64)
+
+
+def _tail(count: int) -> float:
+    """The share cut off at each end: 2.5 %, taken further out for few clusters."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(stdtrit(count - 1, TAIL) * np.sqrt(count / (count - 1))))

@@ -1,0 +1,246 @@
+"""Artifacts on disk: done is a sealed file, owed is what is missing.
+
+    store/format.json                    the version of this layout
+    store/<identity>/stage.json          the stage's recipe and provenance
+    store/<identity>/shard-00000.parquet sealed rows, sorted by key
+    store/<identity>/shard-00000.failed.jsonl  rows that the shard was sealed without, where allowed
+    store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
+    store/<identity>/work/               journals of shards in work
+
+A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole.
+Sealing writes a temporary file and links it into place, so the first sealer wins and there are no
+locks; kill anything at any moment and what is there is either whole or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from croco.errors import DataError
+from croco.records import Failure, Key, decode, encode, schema
+from croco.stage import Stage
+
+FORMAT = 1
+
+
+class Store:
+    """A folder of artifacts, one per stage identity."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self) -> Store:
+        """The store, made if missing; DataError where a newer CroCo wrote it."""
+        marker = self.root / "format.json"
+        if not marker.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_once(marker, json.dumps({"format": FORMAT}).encode())
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """DataError where the store is not of a format that this version reads."""
+        marker = self.root / "format.json"
+        if not marker.exists():
+            return
+        try:
+            found = json.loads(marker.read_text())["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{marker} is damaged: restore it or use another folder") from error
+        if found != FORMAT:
+            raise DataError(
+                f"{marker}: the store has format {found} and this version of CroCo reads {FORMAT}:"
+                " upgrade croco-llm or use another folder"
+            )
+
+    def artifact(self, stage: Stage) -> Artifact:
+        """The artifact of a stage, whether it exists yet or not."""
+        return Artifact(self.root / stage.identity, stage.record, stage.shards)
+
+
+class Artifact:
+    """What one stage made: sealed shards of rows, and files."""
+
+    def __init__(self, root: Path, record: type[Any], shards: int) -> None:
+        self.root = root
+        self.record = record
+        self.shards = shards
+        self.files = root / "files"
+
+    def describe(self, recipe: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """Write down what this artifact is, once."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        described = {"recipe": recipe, "provenance": provenance}
+        write_once(self.root / "stage.json", json.dumps(described, indent=1).encode())
+
+    def description(self) -> dict[str, Any]:
+        """The recipe and provenance that `describe` wrote; empty where it did not yet."""
+        path = self.root / "stage.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def path(self, shard: int) -> Path:
+        """Where a shard is sealed."""
+        return self.root / f"shard-{shard:05d}.parquet"
+
+    def owed(self) -> list[int]:
+        """The shards that are not sealed yet."""
+        return [shard for shard in range(self.shards) if not self.path(shard).exists()]
+
+    def read(self, shard: int) -> list[Any]:
+        """The rows of a sealed shard, sorted by key."""
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(self.path(shard))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path(shard)} cannot be read: remove it and run again"
+            ) from error
+        return [decode(self.record, values) for values in table.to_pylist()]
+
+    def rows(self) -> Iterator[Any]:
+        """All rows, shard by shard."""
+        for shard in range(self.shards):
+            yield from self.read(shard)
+
+    def count(self, shard: int) -> int:
+        """The number of rows of a sealed shard, read from its footer."""
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.path(shard)).num_rows)
+
+    def seal(self, shard: int, rows: Iterable[Any], failed: Sequence[Failure] = ()) -> None:
+        """Publish a shard's rows, and the failures that it goes without; the first sealer wins."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if failed:
+            lines = "".join(json.dumps(encode(f), ensure_ascii=False) + "\n" for f in failed)
+            write_once(self.root / f"shard-{shard:05d}.failed.jsonl", lines.encode())
+        values = [_for_arrow(encode(row)) for row in rows]
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(values, schema=schema(self.record)), sink)
+        write_once(self.path(shard), sink.getvalue())
+        self.journal(shard).remove()
+
+    def failed(self, shard: int) -> list[Failure]:
+        """The rows that failed: of a sealed shard those it went without, else those still owed."""
+        path = self.root / f"shard-{shard:05d}.failed.jsonl"
+        if self.path(shard).exists():
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            return [Failure(**json.loads(line)) for line in lines]
+        return self.journal(shard).failed
+
+    def journal(self, shard: int) -> Journal:
+        """The journal of a shard in work."""
+        return Journal(self.root / "work" / f"{shard:05d}.jsonl", self.record)
+
+    def scratch(self) -> Path:
+        """An empty folder for files in the making; `publish` puts it in place."""
+        (self.root / "work").mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="files-", dir=self.root / "work"))
+
+    def publish(self, folder: Path) -> None:
+        """Move finished files into place; where somebody else was first, theirs stay."""
+        if any(folder.iterdir()) and not self.files.exists():
+            _flush(folder)
+            with contextlib.suppress(FileExistsError):
+                folder.rename(self.files)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what work left behind once every shard is sealed."""
+        if not self.owed():
+            shutil.rmtree(self.root / "work", ignore_errors=True)
+
+
+class Journal:
+    """The finished batches of one shard in work; reading it gives the rows and the failures."""
+
+    def __init__(self, path: Path, record: type[Any]) -> None:
+        self.path = path
+        self.rows: dict[Key, Any] = {}
+        self._failures: dict[Key, Failure] = {}
+        for batch in _whole_lines(path):
+            self._take([decode(record, row) for row in batch["rows"]], batch["failures"])
+
+    @property
+    def failed(self) -> list[Failure]:
+        """The failures whose rows have not been made since."""
+        return [self._failures[key] for key in sorted(self._failures) if key not in self.rows]
+
+    def append(self, outcomes: Sequence[Any]) -> None:
+        """Add one batch of rows and failures, flushed to disk as one line."""
+        rows = [row for row in outcomes if not isinstance(row, Failure)]
+        failures = [encode(row) for row in outcomes if isinstance(row, Failure)]
+        line = json.dumps(
+            {"rows": [encode(row) for row in rows], "failures": failures}, ensure_ascii=False
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            # A torn line of a killed process is closed first, so that it can never join this one.
+            file.write(b"\n" + line.encode() + b"\n" if _is_torn(self.path) else line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(rows, failures)
+
+    def remove(self) -> None:
+        """Forget the journal, once its shard is sealed."""
+        self.path.unlink(missing_ok=True)
+
+    def _take(self, rows: Sequence[Any], failures: Sequence[dict[str, str]]) -> None:
+        for row in rows:
+            self.rows.setdefault(row.key, row)
+        for failure in failures:
+            self._failures[failure["id"], failure["lang"]] = Failure(**failure)
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Put data at a path whole or not at all; where the path exists already, it stays as it is."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    """Force files to disk, so that a power cut after the rename cannot leave empty ones."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _whole_lines(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
+
+
+def _for_arrow(values: dict[str, Any]) -> dict[str, Any]:
+    """Maps as lists of pairs, which is how Arrow takes them."""
+    return {k: list(v.items()) if isinstance(v, dict) and k == "parts" else v for k, v in values.items()}

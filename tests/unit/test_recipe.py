@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from croco import pipeline, recipe
+from croco.errors import RecipeError
+
+FAKE = Path(__file__).parents[2] / "recipes" / "fake.yaml"
+
+
+def test_overrides_reach_nested_keys():
+    loaded = recipe.load(FAKE, ["sample.n=4", "arms.sft-monolingual.train.epochs=2"])
+    assert loaded.sample.n == 4
+    assert loaded.arms["sft-monolingual"].train.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sample.temprature=1", "unknown key 'sample.temprature': did you mean 'temperature'?"),
+        ("arms.sft-monolingual.train.beta1=1", "did you mean 'beta'?"),
+        ("reward.gate.treshold=1", "did you mean 'threshold'?"),
+        ("sample.n=many", "key 'sample.n'"),
+        ("sample.n=0", "key 'sample.n'"),
+        ("languages=[en, xx-nope-zz]", "is not a BCP-47 language tag"),
+        ("resources.sampling.batch_size=2", "resources"),
+        ("name=../up", "key 'name'"),
+        ("reward={kind: classifier}", "needs model or train"),
+        ("sample", "not of the form"),
+        ("folder=/tmp", "unknown key 'folder'"),
+    ],
+)
+def test_mistakes_are_one_sentence_that_names_the_key(override, said):
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(FAKE, [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list", ""])
+def test_a_file_that_is_no_recipe_is_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=r"broken\.yaml"):
+        recipe.load(path)
+
+
+def identities(*overrides):
+    built = pipeline.build(recipe.load(FAKE, overrides))
+    return {name: stage.identity for name, stage in built.items()}
+
+
+def test_where_it_runs_is_never_part_of_an_identity():
+    assert identities() == identities("resources.sample.batch_size=3", "resources.train.threads=1")
+
+
+def test_a_changed_field_renews_its_stage_and_what_follows_and_nothing_else():
+    before, after = identities(), identities("arms.sft-monolingual.train.epochs=3")
+    changed = {name for name in before if before[name] != after[name]}
+    arm = {f"sft-monolingual.{kind}" for kind in ("train", "sample", "judge")}
+    assert changed == arm | {"report"}
+
+
+def test_arms_share_sampling_and_scoring():
+    built = pipeline.build(recipe.load(FAKE))
+    assert len([stage for stage in built.values() if stage.kind == "score"]) == 1
+    assert built["dpo-monolingual.pair"].identity == built["sft-monolingual.pair"].identity
+    assert built["dpo-monolingual.pair"].identity != built["dpo-multilingual.pair"].identity
+
+
+def test_a_moved_data_file_keeps_the_identity(tmp_path):
+    text = FAKE.read_text().replace("bundled:prompts-train.jsonl", "train.jsonl")
+    data = Path(recipe.__file__).parent / "data" / "prompts-train.jsonl"
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_bytes(data.read_bytes())
+        (tmp_path / name / "r.yaml").write_text(text)
+        found.append(pipeline.build(recipe.load(tmp_path / name / "r.yaml"))["sample"].identity)
+    assert found[0] == found[1]

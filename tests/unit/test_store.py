@@ -1,0 +1,102 @@
+import json
+import os
+
+import pytest
+
+from croco.errors import DataError
+from croco.records import Failure, Prompt, Step
+from croco.store import Artifact, Store, write_once
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    (tmp_path / "prompts-1").mkdir()
+    return Artifact(tmp_path / "prompts-1", Prompt, 2)
+
+
+ROWS = [Prompt("a", "en", "Hi"), Prompt("b", "es", "Hola")]
+
+
+def test_owed_is_what_is_not_sealed(artifact):
+    assert artifact.owed() == [0, 1]
+    artifact.seal(1, ROWS)
+    assert artifact.owed() == [0]
+    assert artifact.read(1) == ROWS
+    assert artifact.count(1) == 2
+
+
+def test_the_first_sealer_wins(artifact):
+    artifact.seal(0, ROWS)
+    artifact.seal(0, ROWS[:1])
+    assert artifact.read(0) == ROWS
+
+
+def test_a_torn_last_line_is_owed_again_and_joins_nothing(artifact):
+    artifact.journal(0).append([ROWS[0]])
+    path = artifact.journal(0).path
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"rows": [{"id": "b", "la')
+    assert list(artifact.journal(0).rows) == [("a", "en")]
+    artifact.journal(0).append([ROWS[1]])
+    assert list(artifact.journal(0).rows.values()) == ROWS
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_journal_cut_anywhere_gives_whole_batches_only(artifact, cut):
+    artifact.journal(0).append(ROWS)
+    path = artifact.journal(0).path
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert list(artifact.journal(0).rows.values()) in ([], ROWS)
+
+
+def test_a_failure_is_forgotten_once_its_row_is_made(artifact):
+    artifact.journal(0).append([ROWS[0], Failure("b", "es", "boom")])
+    assert artifact.failed(0) == [Failure("b", "es", "boom")]
+    artifact.journal(0).append([ROWS[1]])
+    assert artifact.failed(0) == []
+
+
+def test_failures_stay_with_a_shard_that_was_sealed_without_them(artifact):
+    artifact.seal(0, ROWS[:1], [Failure("b", "es", "boom")])
+    assert artifact.failed(0) == [Failure("b", "es", "boom")]
+
+
+def test_rows_with_nan_survive(tmp_path):
+    artifact = Artifact(tmp_path, Step, 1)
+    nan = float("nan")
+    artifact.seal(0, [Step(1, 0.5, 0.69, 1e-4, nan, nan, nan, nan)])
+    assert artifact.read(0)[0].loss == 0.69
+    assert artifact.read(0)[0].margin != artifact.read(0)[0].margin
+
+
+def test_write_once_leaves_no_temporary_file_behind_when_it_fails(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_once(tmp_path / "missing" / "x", b"x")
+    write_once(tmp_path / "x", b"one")
+    write_once(tmp_path / "x", b"two")
+    assert os.listdir(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"one"
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path):
+    Store(tmp_path).open()
+    (tmp_path / "format.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(DataError, match="format 99"):
+        Store(tmp_path).open()
+    (tmp_path / "format.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        Store(tmp_path).check()
+
+
+def test_a_damaged_shard_is_named(artifact):
+    artifact.path(0).write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match="shard-00000.parquet cannot be read"):
+        artifact.read(0)
+
+
+def test_files_are_published_whole_and_once(artifact):
+    for text in ("one", "two"):
+        scratch = artifact.scratch()
+        (scratch / "adapter.txt").write_text(text)
+        artifact.publish(scratch)
+    assert (artifact.files / "adapter.txt").read_text() == "one"
