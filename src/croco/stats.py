@@ -79,8 +79,9 @@ def paired_difference(
     """Tuned against base over the same clusters, in the same order (else ValueError)."""
     if len(base) != len(tuned):
         raise ValueError(f"{len(base)} clusters of base, {len(tuned)} of tuned")
-    sides = [{"": {str(key): values for key, values in enumerate(side)}} for side in (base, tuned)]
-    return average_difference(*sides, seed, resamples)
+    before = {str(key): values for key, values in enumerate(base)}
+    after = {str(key): values for key, values in enumerate(tuned)}
+    return average_difference({"": before}, {"": after}, seed, resamples)
 
 
 def average_difference(

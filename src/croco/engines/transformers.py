@@ -115,7 +115,7 @@ def pick(
     probabilities = torch.softmax(logits / temperature, -1)
     if top_p == 1:
         return _inverse(probabilities, uniform)
-    ranked, order = probabilities.sort(-1, descending=True, stable=True)
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
     beyond = ranked.cumsum(-1) - ranked >= top_p
     rank = _inverse(ranked.masked_fill(beyond, 0.0), uniform)
     return order.gather(1, rank[:, None])[:, 0]

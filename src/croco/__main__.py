@@ -1,0 +1,5 @@
+"""`python -m croco` is the command `croco`."""
+
+from croco.cli import main
+
+main()

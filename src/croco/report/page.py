@@ -1,0 +1,199 @@
+"""The report of a run as one HTML page that needs nothing else: no network, fonts or scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from croco.records import MULTIPLE, Audit, Metric, Side, Step
+from croco.report import plots
+from croco.report.plots import Pool
+from croco.report.summary import lang_name
+
+#: Metric -> its name, what it says, and its decimals; a metric that is not here shows its own name.
+METRICS: dict[str, tuple[str, str, int]] = {
+    "win_rate": (
+        "Win rate",
+        "share of tuned-base answer pairs that the judge gives to tuned, ties as half; base is 0.5",
+        2,
+    ),
+    "language_fidelity": (
+        "Language fidelity",
+        "share of answers identified as being in the language of their prompt",
+        2,
+    ),
+    "mean_length": ("Mean length", "tokens per answer", 1),
+    "distinct_2": (
+        "Distinct bigrams",
+        "distinct word pairs over word pairs of an answer; low where an answer repeats itself",
+        2,
+    ),
+    "finished": ("Finished", "share of answers that ended before the token limit", 2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageRows:
+    """Rows that a stage made and still owes, and how often each error left one owed."""
+
+    stage: str
+    made: int
+    owed: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """What an arm's pairing made of its pools; `without` counts pools that gave no pair, by reason.
+
+    `fallbacks` counts pools whose target lay below every reward, so that rejected is the minimum.
+    """
+
+    arm: str
+    strategy: str
+    pools: int
+    pairs: int
+    fallbacks: int
+    without: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A training example: a prompt with its chosen and its rejected answer."""
+
+    arm: str
+    id: str
+    lang: str
+    prompt: str
+    chosen: Side
+    rejected: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A base and a tuned answer to one held-out prompt, the languages identified in them, if known.
+
+    `win_rate` is tuned's over all answers to the prompt, not that of the two shown.
+    """
+
+    arm: str
+    id: str
+    lang: str
+    prompt: str
+    base: str
+    tuned: str
+    win_rate: float = float("nan")
+    base_language: str = ""
+    tuned_language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page shows; `curves` and `pools` are by arm, `notes` one paragraph each."""
+
+    name: str
+    seed: int
+    result: str
+    metrics: list[Metric]
+    audits: list[Audit] = field(default_factory=list)
+    curves: dict[str, list[Step]] = field(default_factory=dict)
+    pools: dict[str, list[Pool]] = field(default_factory=dict)
+    rows: list[StageRows] = field(default_factory=list)
+    pairing: list[Pairing] = field(default_factory=list)
+    triples: list[Triple] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
+    recipe: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def page(report: Report) -> str:
+    """The page as HTML; equal reports give equal bytes. Every text is escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "delta": delta, "mark": mark, "lang_name": lang_name}
+    drawn = {
+        kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
+        for kind, plot in _drawn(report).items()
+    }
+    template = environment.get_template("page.html.jinja")
+    return template.render(
+        report=report,
+        names=METRICS,
+        metrics=_by_metric(report.metrics),
+        headline=_headline(report.metrics),
+        provenance={key: _shown(value) for key, value in report.provenance.items()},
+        **drawn,
+    )
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """A number with so many decimals, or "n/a" where there is none."""
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def delta(row: Metric) -> str:
+    """The difference with its interval, such as "+0.21 [+0.10, +0.33]"."""
+    decimals = METRICS.get(row.metric, ("", "", 2))[2]
+    shown = [
+        f"{value:+.{decimals}f}" if math.isfinite(value) else "n/a"
+        for value in (row.delta, *row.ci)
+    ]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def mark(row: Metric) -> str:
+    """ "up" or "down" where the interval lies wholly above or below zero, else nothing."""
+    if not plots.excludes_zero(row):
+        return ""
+    return "up" if row.ci[0] > 0 else "down"
+
+
+def _drawn(report: Report) -> dict[str, dict[str, str]]:
+    by_metric = _by_metric(report.metrics)
+    return {
+        "forests": {
+            name: plots.forest_plot(rows, f"forest-{k}")
+            for k, (name, rows) in enumerate(by_metric.items())
+        },
+        "curves": {
+            arm: plots.curve_plot(steps, f"curve-{k}")
+            for k, (arm, steps) in enumerate(report.curves.items())
+        },
+        "rewards": {
+            arm: plots.reward_plot(pools, f"reward-{k}")
+            for k, (arm, pools) in enumerate(report.pools.items())
+            if pools
+        },
+    }
+
+
+def _by_metric(metrics: Sequence[Metric]) -> dict[str, list[Metric]]:
+    names = dict.fromkeys(row.metric for row in metrics)
+    return {name: [row for row in metrics if row.metric == name] for name in names}
+
+
+def _headline(metrics: Sequence[Metric]) -> dict[str, dict[str, Metric]]:
+    """The averages over languages: arm -> metric -> figure."""
+    table: dict[str, dict[str, Metric]] = {}
+    for row in metrics:
+        if row.lang == MULTIPLE:
+            table.setdefault(row.arm, {})[row.metric] = row
+    return table
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,33 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def croco(tmp_path):
+    """Runs the command line as a process of its own, in a fresh folder."""
+
+    def call(*args, home=tmp_path, cwd=tmp_path, check=None, **env):
+        done = subprocess.run(
+            [sys.executable, "-m", "croco", *map(str, args)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"CROCO_HOME": str(home)} | env,
+            timeout=540,
+        )
+        if check is not None:
+            assert done.returncode == check, done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def recipes():
+    return ROOT / "recipes"

@@ -1,0 +1,73 @@
+"""Who may know whom, kept by reading the imports; and what a light import must not load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "croco"
+
+#: From the ground up; a module may import from lower layers and from its own.
+LAYERS = [
+    {"errors", "records", "plugins"},
+    {"languages", "identifiers", "models", "conversion", "e5"},
+    {"recipe", "datafiles"},
+    {"stage"},
+    {"store", "provenance", "runs"},
+    {"selection", "stats", "metrics", "engines", "rewards", "training", "report"},
+    {"stages"},
+    {"pipeline"},
+    {"runner", "plan"},
+    {"executors"},
+    {"cli", "progress", "scaffold"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
+MAY_BE_HEAVY = ("engines", "rewards", "training", "conversion", "e5")
+
+
+def modules():
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts != ("__init__",):
+            yield path, parts
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("path", "parts"), modules(), ids=lambda v: "/".join(v) if isinstance(v, tuple) else "")
+def test_imports_point_down(path, parts):
+    for name in imports(ast.parse(path.read_text())):
+        if name.startswith("croco.") and (target := name.split(".")[1]) in RANK:
+            assert RANK[target] <= RANK[parts[0]], f"{'/'.join(parts)} must not import {name}"
+        if name.split(".")[0] in HEAVY:
+            assert parts[0] in MAY_BE_HEAVY, f"{'/'.join(parts)} must not import {name}"
+
+
+def test_stages_do_not_know_each_others_engines_or_the_store():
+    forbidden = ("croco.store", "croco.runner", "croco.engines.", "croco.rewards.", "croco.training.")
+    for path in SOURCE.glob("stages/*.py"):
+        tree = ast.parse(path.read_text())
+        for name in imports(tree):
+            concrete = name.startswith(forbidden) and name.rpartition(".")[2][0].islower()
+            allowed = name in ("croco.training.reward.train_reward",)
+            assert allowed or not concrete, f"{path.name} must not import {name}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import croco", "import croco.cli, croco.pipeline, croco.plan, croco.executors.local"],
+)
+def test_light_imports_load_no_torch(code):
+    heavy = sorted(HEAVY | {"matplotlib", "scipy"})
+    check = f"{code}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
