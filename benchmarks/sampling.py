@@ -16,12 +16,13 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from croco import models
 from croco.datafiles import read_prompts, refer
 from croco.engines.transformers import TransformersEngine
 from croco.recipe import Resources, Sampling
 from croco.stage import seed_of
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def main() -> None:
@@ -56,11 +57,16 @@ def main() -> None:
         torch.manual_seed(round_)
         with torch.inference_mode():
             out = model.generate(
-                **padded, do_sample=True, top_k=0, top_p=1.0, temperature=1.0,
-                num_return_sequences=args.n, max_new_tokens=args.tokens,
+                **padded,
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                temperature=1.0,
+                num_return_sequences=args.n,
+                max_new_tokens=args.tokens,
             )
         new = out[:, padded["input_ids"].shape[1] :]
-        return int(sum(min((ids == tokenizer.eos_token_id).nonzero().flatten().tolist() + [len(ids) - 1]) + 1 for ids in new))
+        return sum(length(ids.tolist(), tokenizer.eos_token_id) for ids in new)
 
     rates = {"croco": [], "generate": []}
     for round_ in range(args.rounds + 1):
@@ -74,12 +80,21 @@ def main() -> None:
         "settings": {k: str(v) for k, v in vars(args).items() if k != "out"},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "tokens_per_second": {name: [round(r, 1) for r in own] for name, own in rates.items()},
-        "ratio": {"median": round(statistics.median(ratios), 2), "min": round(min(ratios), 2), "max": round(max(ratios), 2)},
+        "ratio": {
+            "median": round(statistics.median(ratios), 2),
+            "min": round(min(ratios), 2),
+            "max": round(max(ratios), 2),
+        },
     }
     text = json.dumps(result, indent=1)
     print(text)
     if args.out:
         args.out.write_text(text + "\n")
+
+
+def length(ids: list[int], end: int) -> int:
+    """Tokens of an answer up to and with its end token, as the engine counts them."""
+    return ids.index(end) + 1 if end in ids else len(ids)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LAYERS = [
     {"pipeline"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "progress", "scaffold"},
+    {"cli", "progress", "scaffold", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
@@ -43,7 +43,9 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize(("path", "parts"), modules(), ids=lambda v: "/".join(v) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(
+    ("path", "parts"), modules(), ids=lambda v: "/".join(v) if isinstance(v, tuple) else ""
+)
 def test_imports_point_down(path, parts):
     for name in imports(ast.parse(path.read_text())):
         if name.startswith("croco.") and (target := name.split(".")[1]) in RANK:
@@ -53,7 +55,13 @@ def test_imports_point_down(path, parts):
 
 
 def test_stages_do_not_know_each_others_engines_or_the_store():
-    forbidden = ("croco.store", "croco.runner", "croco.engines.", "croco.rewards.", "croco.training.")
+    forbidden = (
+        "croco.store",
+        "croco.runner",
+        "croco.engines.",
+        "croco.rewards.",
+        "croco.training.",
+    )
     for path in SOURCE.glob("stages/*.py"):
         tree = ast.parse(path.read_text())
         for name in imports(tree):

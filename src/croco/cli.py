@@ -36,13 +36,13 @@ Until = Annotated[
 Home = Annotated[
     Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
 ]
-HERE = Path(".")
+HERE = Path()
+#: The exit code of Ctrl-C: 128 and the signal's number.
+STOPPED = 130
 
 
 @app.command()
-def run(
-    recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE
-) -> None:
+def run(recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
     from croco.executors import run_stages
     from croco.executors.local import LocalExecutor
@@ -117,7 +117,9 @@ def report(name: RunName, home: Home = HERE) -> None:
 
         run_stages(current, stages, LocalExecutor(lambda *_: None))
     elif missing:
-        raise RecipeError(f"run {name!r} has no report yet: stage {missing[0]!r} is owed; run it first")
+        raise RecipeError(
+            f"run {name!r} has no report yet: stage {missing[0]!r} is owed; run it first"
+        )
     _say(str(current.folder / "report" / "index.html"))
     typer.echo((current.folder / "report" / "summary.json").read_text(), nl=False)
 
@@ -135,7 +137,8 @@ def _open(
     recipe: Path, overrides: list[str] | None, until: str | None, home: Path
 ) -> tuple[Run, dict[str, Stage]]:
     """The run of a recipe file and its stages, without touching the disk."""
-    from croco import pipeline, recipe as recipes
+    from croco import pipeline
+    from croco import recipe as recipes
     from croco.plan import until as cut
     from croco.runs import Run
 
@@ -165,12 +168,14 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False) or 0
     except Exception as error:
-        sys.exit(_explain(error, debug))
+        code = _explain(error, debug)
     except KeyboardInterrupt:
+        code = STOPPED
+    if code == STOPPED:
         _say("stopped; what was done is kept: run the same command again to go on")
-        sys.exit(130)
+    sys.exit(code)
 
 
 def _explain(error: Exception, debug: bool) -> int:
@@ -187,13 +192,21 @@ def _explain(error: Exception, debug: bool) -> int:
         error.show()
         return 2
     if isinstance(error, click.Abort):
-        return 130
+        return STOPPED
     if isinstance(error, CrocoError):
         _say(f"croco: {error}")
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or os.getcwd()
-        _say(f"croco: the disk is full ({where}): free some space and run again; what was done is kept")
+    if _is_full_disk(error):
+        where = getattr(error, "filename", None) or Path.cwd()
+        _say(
+            f"croco: the disk is full ({where}): free some space and run again; what was done is kept"
+        )
         return 2
     _say(f"croco: {type(error).__name__}: {error} (--debug shows where)")
     return 1
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether the disk is full; safetensors says so in words alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or os.strerror(errno.ENOSPC) in str(error)

@@ -36,14 +36,18 @@ class FileRef(BaseModel):
 def refer(name: str, folder: Path) -> FileRef:
     """The file that a recipe names; RecipeError where there is none."""
     if name.startswith("bundled:"):
-        path = Path(str(resources.files("croco") / "data" / Path(name.removeprefix("bundled:")).name))
+        path = Path(
+            str(resources.files("croco") / "data" / Path(name.removeprefix("bundled:")).name)
+        )
     else:
         path = folder / Path(name).expanduser()
     try:
         stat = path.stat()
         return FileRef(sha256=_digest(path, stat.st_mtime_ns, stat.st_size), path=path, label=name)
     except OSError as error:
-        raise RecipeError(f"data file {name!r} cannot be read: {path} ({error.strerror})") from error
+        raise RecipeError(
+            f"data file {name!r} cannot be read: {path} ({error.strerror})"
+        ) from error
 
 
 @lru_cache(maxsize=256)
@@ -84,7 +88,9 @@ def _lines(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 values = json.loads(line)
             except ValueError as error:
-                raise DataError(f"{where}: not a line of JSON ({error}): mend or remove it") from error
+                raise DataError(
+                    f"{where}: not a line of JSON ({error}): mend or remove it"
+                ) from error
             if not isinstance(values, dict):
                 raise DataError(f"{where}: not a JSON object: write one object a line")
             yield where, values

@@ -64,7 +64,8 @@ class RewardTraining(Section):
     learning_rate: float = Field(1e-4, gt=0)
     batch_size: int = Field(16, ge=1)
     max_length: int = Field(256, ge=8)
-    layers: int | None = Field(None, ge=0, description="train only the top layers; none: all")
+    depth: int | None = Field(None, ge=1, description="the base's first layers only; none: all")
+    layers: int | None = Field(None, ge=0, description="top layers to train; 0: the head; none: all")
     seed: int = 42
 
 
@@ -218,7 +219,7 @@ class Recipe(Section):
     )
     evaluate: Evaluation
     resources: dict[StageKind, Resources] = {}
-    folder: Path = Field(Path("."), exclude=True, description="what relative paths start from")
+    folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -229,7 +230,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path} cannot be read ({error.strerror}): give a recipe file") from error
+        raise RecipeError(
+            f"{path} cannot be read ({error.strerror}): give a recipe file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -272,7 +275,9 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(sorted(known))}"
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(sorted(known))}"
+        )
         return f"unknown key {key!r}: {hint}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing: add it"

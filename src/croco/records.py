@@ -31,6 +31,7 @@ class Keyed:
 
     @property
     def key(self) -> Key:
+        """`(id, lang)`."""
         return (self.id, self.lang)
 
 
@@ -189,16 +190,12 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Keyed):
     """A row that could not be made: its key and the error, in one line."""
 
     id: str
     lang: str
     error: str
-
-    @property
-    def key(self) -> Key:
-        return (self.id, self.lang)
 
 
 FinishReason = Literal["stop", "length"]
@@ -241,7 +238,9 @@ def _decode(hint: Any, value: Any) -> Any:
         return [_decode(args[0], v) for v in value] if dataclasses.is_dataclass(args[0]) else value
     if origin is dict:
         return dict(value)
-    return decode(hint, value) if dataclasses.is_dataclass(hint) else value
+    return (
+        decode(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
+    )
 
 
 def schema(kind: type[Any]) -> pa.Schema:

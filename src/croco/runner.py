@@ -81,7 +81,11 @@ def _work_whole(stage: Stage, store: Store, artifact: Artifact, notify: Notify) 
     rows: list[Any] = stage.function(stage.config, context)  # type: ignore[call-arg, assignment]
     artifact.publish(scratch)
     for shard in range(stage.shards):
-        own = rows if stage.shards == 1 else [r for r in rows if shard_of(r.id, stage.shards) == shard]
+        own = (
+            rows
+            if stage.shards == 1
+            else [r for r in rows if shard_of(r.id, stage.shards) == shard]
+        )
         artifact.seal(shard, sorted(own, key=_order) if issubclass(stage.record, Keyed) else own)
     notify(stage.name, 1, 1, f"{len(rows)} rows")
 
@@ -111,6 +115,7 @@ class _RowWork:
             self._keep(shard, batch, outcomes)
         for shard in [s for s in shards if self.left.get(s) == 0]:
             self._seal(shard)
+        self.notify(self.stage.name, *self.rate.end())
 
     @property
     def _first(self) -> Stage:
@@ -134,7 +139,9 @@ class _RowWork:
 
     def _keep(self, shard: int, batch: Batch, outcomes: list[Any]) -> None:
         if sorted(o.key for o in outcomes) != sorted(item.key for item in batch):
-            raise StageError(f"stage {self.stage.name!r} answered with other keys than it was given")
+            raise StageError(
+                f"stage {self.stage.name!r} answered with other keys than it was given"
+            )
         self.journals[shard].append(outcomes)
         self.left[shard] -= 1
         self.failures += sum(isinstance(outcome, Failure) for outcome in outcomes)
@@ -163,6 +170,11 @@ class _Rate:
 
     def skip(self, rows: int) -> None:
         self.done += rows
+
+    def end(self) -> tuple[int, int, str]:
+        """All is tried: where a unit is a prompt, fewer units than rows were there to do."""
+        self.total = self.done
+        return self.add([])
 
     def add(self, outcomes: Sequence[Any]) -> tuple[int, int, str]:
         self.done += len(outcomes)

@@ -42,9 +42,14 @@ class Sealed(Protocol):
     """A finished artifact, as a stage function sees its inputs."""
 
     files: Path
+    shards: int
 
     def rows(self) -> Iterator[Any]:
         """All rows, shard by shard, sorted by key within a shard."""
+        ...
+
+    def failed(self, shard: int) -> list[Failure]:
+        """The rows that a shard was sealed without."""
         ...
 
 
@@ -77,7 +82,7 @@ class Stage:
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     unit: Unit = "whole"
     shards: int = 1
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     allow_failed: float = 0.0
 
     @cached_property

@@ -187,7 +187,9 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             # A torn line of a killed process is closed first, so that it can never join this one.
-            file.write(b"\n" + line.encode() + b"\n" if _is_torn(self.path) else line.encode() + b"\n")
+            file.write(
+                b"\n" + line.encode() + b"\n" if _is_torn(self.path) else line.encode() + b"\n"
+            )
             file.flush()
             os.fsync(file.fileno())
         self._take(rows, failures)
@@ -243,4 +245,6 @@ def _whole_lines(path: Path) -> Iterator[Any]:
 
 def _for_arrow(values: dict[str, Any]) -> dict[str, Any]:
     """Maps as lists of pairs, which is how Arrow takes them."""
-    return {k: list(v.items()) if isinstance(v, dict) and k == "parts" else v for k, v in values.items()}
+    return {
+        k: list(v.items()) if isinstance(v, dict) and k == "parts" else v for k, v in values.items()
+    }

@@ -1,7 +1,6 @@
 """A user's mistake is one sentence with its place, exit code 2, and nothing half-written."""
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -17,7 +16,9 @@ def project(tmp_path, recipes):
     text = (recipes / "fake.yaml").read_text().replace("bundled:prompts-train.jsonl", "train.jsonl")
     text = text.replace("[en, es, fr, de]", "[en]")
     (folder / "recipe.yaml").write_text(text)
-    lines = [{"id": f"p{k}", "lang": "en", "prompt": f"Tell me about number {k}"} for k in range(12)]
+    lines = [
+        {"id": f"p{k}", "lang": "en", "prompt": f"Tell me about number {k}"} for k in range(12)
+    ]
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -86,7 +87,7 @@ def test_a_newer_store_is_refused_untouched(croco, project, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "format.json").write_text('{"format": 2}')
     refused(croco("run", project / "recipe.yaml"), "format 2", "upgrade")
-    assert os.listdir(tmp_path / "store") == ["format.json"]
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["format.json"]
 
 
 @pytest.mark.parametrize("bad", ["raise ValueError('no idea')", "return float('nan')"])

@@ -1,18 +1,20 @@
 """The whole pipeline on the fake engine, as a user runs it: a process, a folder, a recipe."""
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
-from croco.runs import Run
 from croco import pipeline
+from croco.runs import Run
+
+FAKE = Path(__file__).parents[2] / "recipes" / "fake.yaml"
 
 
 def shards(home):
@@ -24,8 +26,7 @@ def shards(home):
 def finished(tmp_path_factory):
     """An undisturbed run of the fake recipe."""
     home = tmp_path_factory.mktemp("finished")
-    recipe = os.path.join(os.path.dirname(__file__), "..", "..", "recipes", "fake.yaml")
-    command = [sys.executable, "-m", "croco", "run", recipe, "--home", str(home)]
+    command = [sys.executable, "-m", "croco", "run", str(FAKE), "--home", str(home)]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -66,7 +67,7 @@ def test_the_summary_has_the_promised_shape(finished):
 def test_the_report_is_one_page_without_network(finished):
     page = (finished / "runs/fake/report/index.html").read_text()
     assert "<svg" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "<link" not in page
 
 

@@ -6,7 +6,9 @@ TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<{{ message['role'] }}> {{ message['content'] }} <end>"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-WORDS = "hello there hi a much longer question about bread and rain the cat sat on mat yes no".split()
+WORDS = (
+    "hello there hi a much longer question about bread and rain the cat sat on mat yes no".split()
+)
 
 
 @pytest.fixture(scope="session")
@@ -20,17 +22,31 @@ def tiny_policy(tmp_path_factory):
     words = special + WORDS + [f"w{k}" for k in range(40)]
     inner = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="<end>", unk_token="<unk>",
-        pad_token="<end>", additional_special_tokens=["<user>", "<assistant>"],
+        tokenizer_object=inner,
+        bos_token="<s>",
+        eos_token="<end>",
+        unk_token="<unk>",
+        pad_token="<end>",
+        additional_special_tokens=["<user>", "<assistant>"],
     )
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-        bos_token_id=1, eos_token_id=2, pad_token_id=2, tie_word_embeddings=True,
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=True,
         initializer_range=0.3,
     )
     folder = tmp_path_factory.mktemp("tiny")

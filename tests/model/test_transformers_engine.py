@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from croco.engines.transformers import TransformersEngine, check_bos, pick  # noqa: E402
-from croco.errors import EngineError  # noqa: E402
-from croco.recipe import Resources, Sampling  # noqa: E402
+from croco.engines.transformers import TransformersEngine, check_bos, pick
+from croco.errors import EngineError
+from croco.recipe import Resources, Sampling
 
 pytestmark = pytest.mark.model
 
@@ -42,7 +42,9 @@ def test_other_seeds_give_other_answers(engine):
 
 def test_an_answer_ends_with_the_end_token_exactly_when_it_stopped(engine):
     ids = engine.encode(CHATS[0])
-    answers = [a for own in engine.generate([ids] * 20, [[k, k + 100] for k in range(20)]) for a in own]
+    answers = [
+        a for own in engine.generate([ids] * 20, [[k, k + 100] for k in range(20)]) for a in own
+    ]
     end = engine._ends[0]
     assert {answer.finish_reason for answer in answers} == {"stop", "length"}
     for answer in answers:
@@ -59,7 +61,9 @@ def test_the_first_token_follows_the_models_own_distribution(engine):
     answers = engine.generate([ids], [list(range(6000))])[0]
     with torch.inference_mode():
         expected = torch.softmax(engine._model(torch.tensor([ids])).logits[0, -1].double(), -1)
-    counts = torch.bincount(torch.tensor([a.token_ids[0] for a in answers]), minlength=len(expected))
+    counts = torch.bincount(
+        torch.tensor([a.token_ids[0] for a in answers]), minlength=len(expected)
+    )
     assert chisquare(counts, expected / expected.sum() * len(answers)).pvalue > 1e-3
 
 

@@ -29,8 +29,12 @@ def test_the_pair_is_the_rule_in_words(rewards, strategy):
 
 
 @given(POOLS, STRATEGIES, st.integers(1, 5), st.data())
-def test_chosen_is_better_the_texts_differ_and_nothing_is_used_twice(rewards, strategy, count, data):
-    texts = data.draw(st.lists(st.sampled_from("abc"), min_size=len(rewards), max_size=len(rewards)))
+def test_chosen_is_better_the_texts_differ_and_nothing_is_used_twice(
+    rewards, strategy, count, data
+):
+    texts = data.draw(
+        st.lists(st.sampled_from("abc"), min_size=len(rewards), max_size=len(rewards))
+    )
     choice = select(rewards, texts, strategy=strategy, count=count)
     for chosen, rejected in choice.pairs:
         assert rewards[chosen] > rewards[rejected]
@@ -63,7 +67,11 @@ def test_a_target_below_every_reward_is_reported():
 
 @pytest.mark.parametrize(
     ("rewards", "texts", "said"),
-    [([], [], "empty"), ([1.0, 1.0], ["a", "b"], "equal"), ([1.0, 2.0], ["a", "a"], "another text")],
+    [
+        ([], [], "empty"),
+        ([1.0, 1.0], ["a", "b"], "equal"),
+        ([1.0, 2.0], ["a", "a"], "another text"),
+    ],
 )
 def test_a_pool_without_a_pair_says_why(rewards, texts, said):
     choice = select(rewards, texts)

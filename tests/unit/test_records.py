@@ -22,8 +22,16 @@ def test_rows_survive_json(row):
 
 @pytest.mark.parametrize(
     "kind",
-    [records.Prompt, records.Responses, records.Rewards, records.Pairs, records.Verdicts,
-     records.Step, records.Audit, records.Metric],
+    [
+        records.Prompt,
+        records.Responses,
+        records.Rewards,
+        records.Pairs,
+        records.Verdicts,
+        records.Step,
+        records.Audit,
+        records.Metric,
+    ],
 )
 def test_every_record_has_a_schema_with_its_fields(kind):
     assert schema(kind).names == [field.name for field in fields(kind)]

@@ -1,5 +1,4 @@
 import json
-import os
 
 import pytest
 
@@ -74,7 +73,7 @@ def test_write_once_leaves_no_temporary_file_behind_when_it_fails(tmp_path):
         write_once(tmp_path / "missing" / "x", b"x")
     write_once(tmp_path / "x", b"one")
     write_once(tmp_path / "x", b"two")
-    assert os.listdir(tmp_path) == ["x"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"one"
 
 
@@ -90,7 +89,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path):
 
 def test_a_damaged_shard_is_named(artifact):
     artifact.path(0).write_bytes(b"PAR1 not really")
-    with pytest.raises(DataError, match="shard-00000.parquet cannot be read"):
+    with pytest.raises(DataError, match=r"shard-00000\.parquet cannot be read"):
         artifact.read(0)
 
 

@@ -40,7 +40,11 @@ class FakeEngine:
     context_length = 4096
 
     def __init__(
-        self, policy: ModelRef, sampling: Sampling, resources: Resources, adapter: Path | None = None
+        self,
+        policy: ModelRef,
+        sampling: Sampling,
+        resources: Resources,
+        adapter: Path | None = None,
     ) -> None:
         self._max_tokens = sampling.max_tokens
         self._fidelity = 0.55 + 0.4 * _strength(adapter)

@@ -29,7 +29,11 @@ class TransformersEngine:
     """A causal language model on one device, with an optional PEFT adapter."""
 
     def __init__(
-        self, policy: ModelRef, sampling: Sampling, resources: Resources, adapter: Path | None = None
+        self,
+        policy: ModelRef,
+        sampling: Sampling,
+        resources: Resources,
+        adapter: Path | None = None,
     ) -> None:
         if resources.threads:
             torch.set_num_threads(resources.threads)

@@ -30,7 +30,7 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "distinct_2": (
         "Distinct bigrams",
         "distinct word pairs over word pairs of an answer; low where an answer repeats itself",
-        2,
+        3,
     ),
     "finished": ("Finished", "share of answers that ended before the token limit", 2),
 }

@@ -114,7 +114,7 @@ def _curve(
 
 
 def forest_plot(metrics: Sequence[Metric], name: str) -> str:
-    """Deltas of one metric with their intervals, per language and arm; a marker is filled where 0 is left out."""
+    """Deltas of one metric with their intervals, per language and arm."""
     languages = sorted({row.lang for row in metrics}, key=lambda lang: (lang == MULTIPLE, lang))
     arms = list(dict.fromkeys(row.arm for row in metrics))
     height = 0.7 + len(languages) * (0.16 + 0.16 * len(arms))
@@ -179,7 +179,8 @@ def _svg(figure: Any, name: str, title: str) -> str:
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    unwanted = r'<metadata>.*?</metadata>|<style.*?</style>| xmlns(:xlink)?="[^"]*"'
+    svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, variable)

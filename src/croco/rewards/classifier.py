@@ -35,7 +35,9 @@ class Classifier:
                 rewards[i] = reward
         bad = [i for i, reward in enumerate(rewards) if not math.isfinite(reward)]
         if bad:
-            raise EngineError(f"the reward of answer {bad[0]} is {rewards[bad[0]]}: check the model")
+            raise EngineError(
+                f"the reward of answer {bad[0]} is {rewards[bad[0]]}: check the model"
+            )
         return Scores(rewards)
 
     def _logits(self, rows: list[dict[str, list[int]]]) -> list[float]:

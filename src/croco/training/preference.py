@@ -236,7 +236,11 @@ class _Dpo(_Steps):
         return dataset.add_column("ref_rejected_logps", list(rejected))
 
     def compute_loss(
-        self: Any, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: int = 0
+        self: Any,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: int = 0,
     ) -> Any:
         """The micro batch's share of the mean loss over the step's pairs."""
         loss = super().compute_loss(model, inputs)  # type: ignore[misc]

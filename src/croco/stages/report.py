@@ -1,0 +1,176 @@
+"""The report: the figures of all arms, as rows, as `summary.json` and as one HTML page."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import yaml
+
+from croco.metrics import compare
+from croco.provenance import provenance
+from croco.recipe import Section
+from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
+from croco.report.plots import Pool
+from croco.report.summary import summary
+from croco.stage import Context, Sealed
+
+#: Examples shown per language and arm, and pools drawn per language and arm.
+EXAMPLES, POOLS = 12, 200
+#: Stages whose rows are prompts' rows: what is made and missing of them is counted.
+COUNTED = {"prompts", "sample", "score", "pair", "judge"}
+
+
+class Config(Section):
+    """The resolved recipe, which the page shows."""
+
+    recipe: dict[str, Any]
+
+
+def report(config: Config, context: Context) -> list[Metric]:
+    """All metrics; the page and the summary are the stage's files."""
+    inputs, arms = context.inputs, list(config.recipe["arms"])
+    base = {row.key: row for row in inputs["base.sample"].rows()}
+    metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
+    audits = list(inputs["audit"].rows())
+    made = Report(
+        name=config.recipe["name"],
+        seed=config.recipe["seed"],
+        result=_in_words(metrics),
+        metrics=metrics,
+        audits=audits,
+        curves={arm: list(inputs[f"{arm}.train"].rows()) for arm in arms},
+        pools={arm: list(_pools(inputs, arm)) for arm in arms},
+        rows=_rows(inputs),
+        pairing=[_pairing(config.recipe["arms"][arm], inputs, arm) for arm in arms],
+        triples=[triple for arm in arms for triple in _triples(inputs, arm)],
+        answers=[answer for arm in arms for answer in _answers(inputs, base, arm)],
+        recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
+        provenance=provenance(),
+        notes=_notes(config.recipe),
+    )
+    (context.files / "index.html").write_text(page(made), encoding="utf-8")
+    figures = json.dumps(summary(metrics, audits), indent=1, ensure_ascii=False, allow_nan=False)
+    (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
+    return metrics
+
+
+def _metrics(arm: str, inputs: Mapping[str, Sealed], base: Any, seed: int) -> list[Metric]:
+    verdicts = list(inputs[f"{arm}.judge"].rows())
+    tuned = {row.key: row for row in inputs[f"{arm}.sample"].rows()}
+    return compare(arm, verdicts, base, tuned, seed)
+
+
+def _in_words(metrics: list[Metric]) -> str:
+    """One sentence per arm: its average win rate and language fidelity against the base."""
+    found = {(row.arm, row.metric): row for row in metrics if row.lang == MULTIPLE}
+    sentences = []
+    for arm in dict.fromkeys(row.arm for row in metrics):
+        win, fidelity = found[arm, "win_rate"], found[arm, "language_fidelity"]
+        sentences.append(
+            f"{arm}: averaged over languages, the tuned policy wins {win.tuned:.2f} of comparisons with"
+            f" the base ({delta(win)} from 0.5) and answers in the prompt's language in"
+            f" {fidelity.tuned:.2f} of cases where the base does in {fidelity.base:.2f}"
+            f" ({delta(fidelity)}); {win.n} answers to {win.prompts} held-out prompts."
+        )
+    return " ".join(sentences)
+
+
+def _pools(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Pool]:
+    """The rewards of the first pools of each language, with what was chosen and rejected."""
+    scores = {row.key: row.rewards for row in inputs["score"].rows()}
+    drawn: Counter[str] = Counter()
+    for row in inputs[f"{arm}.pair"].rows():
+        sides = defaultdict(lambda: ([], []))  # type: ignore[var-annotated]
+        for pair in row.pairs:
+            sides[pair.chosen.lang][0].append(pair.chosen.reward)
+            sides[pair.rejected.lang][1].append(pair.rejected.reward)
+        for lang in [lang for id, lang in scores if id == row.id and row.lang in (lang, MULTIPLE)]:
+            drawn[lang] += 1
+            if drawn[lang] <= POOLS:
+                yield Pool(lang, scores[row.id, lang], *sides[lang])
+
+
+def _rows(inputs: Mapping[str, Sealed]) -> list[StageRows]:
+    return [
+        StageRows(name, sum(1 for _ in sealed.rows()), *_missing(sealed))
+        for name, sealed in inputs.items()
+        if name.rpartition(".")[2].partition("-")[0] in COUNTED
+    ]
+
+
+def _missing(sealed: Sealed) -> tuple[int, dict[str, int]]:
+    failed = [failure for shard in range(sealed.shards) for failure in sealed.failed(shard)]
+    return len(failed), dict(Counter(failure.error for failure in failed))
+
+
+def _pairing(arm: dict[str, Any], inputs: Mapping[str, Sealed], name: str) -> Pairing:
+    rows: list[Pairs] = list(inputs[f"{name}.pair"].rows())
+    return Pairing(
+        name,
+        f"{arm['pair']['rejected']}, {arm['pair']['scope']}",
+        len(rows),
+        sum(len(row.pairs) for row in rows),
+        sum(row.fallback for row in rows),
+        dict(Counter(row.reason for row in rows if row.reason)),
+    )
+
+
+def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
+    """The first dozen pairs of each prompt language."""
+    prompts = _texts(inputs["prompts-train"])
+    shown: Counter[str] = Counter()
+    for row in inputs[f"{arm}.pair"].rows():
+        for pair in row.pairs:
+            shown[pair.prompt_lang] += 1
+            if shown[pair.prompt_lang] <= EXAMPLES:
+                prompt = prompts[row.id, pair.prompt_lang]
+                yield Triple(arm, row.id, pair.prompt_lang, prompt, pair.chosen, pair.rejected)
+
+
+def _answers(inputs: Mapping[str, Sealed], base: Any, arm: str) -> Iterator[Answers]:
+    """The first answers of base and tuned to a dozen held-out prompts of each language."""
+    prompts = _texts(inputs["prompts-heldout"])
+    verdicts = {row.key: row for row in inputs[f"{arm}.judge"].rows()}
+    tuned = {row.key: row for row in inputs[f"{arm}.sample"].rows()}
+    for lang in dict.fromkeys(key[1] for key in verdicts):
+        for key in islice((key for key in verdicts if key[1] == lang), EXAMPLES):
+            seen = verdicts[key]
+            yield Answers(
+                arm,
+                *key,
+                prompts[key],
+                base[key].texts[0],
+                tuned[key].texts[0],
+                seen.win_rate,
+                seen.base_languages[0],
+                seen.tuned_languages[0],
+            )
+
+
+def _texts(sealed: Sealed) -> dict[tuple[str, str], str]:
+    rows: Iterator[Prompt] = sealed.rows()
+    return {row.key: row.prompt for row in rows}
+
+
+def _notes(recipe: dict[str, Any]) -> list[str]:
+    evaluation = recipe["evaluate"]
+    return [
+        "Intervals are 95 % percentile bootstraps over prompts: all answers to a prompt, in every"
+        " language where the figure is an average, are resampled together.",
+        f"The judge ({_named(evaluation['judge'])}) scores every base and every tuned answer to a"
+        " prompt, and each pair of them is a comparison. It is not the reward that was optimised.",
+        f"Languages of answers are identified by {evaluation['identifier']}.",
+        "The policy was tuned on its own answers to other prompts; no held-out prompt, in any language,"
+        " is among them.",
+    ]
+
+
+def _named(config: dict[str, Any]) -> str:
+    """A reward's configuration without the keys that are not set."""
+    kept = {key: value for key, value in config.items() if value is not None}
+    return yaml.safe_dump(kept, default_flow_style=True, width=10_000).strip()

@@ -1,0 +1,272 @@
+"""Training of a tiny random model: what is trained on, and that only what should matters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from croco.errors import EngineError  # noqa: E402
+from croco.models import ModelRef  # noqa: E402
+from croco.recipe import Resources, TrainConfig  # noqa: E402
+from croco.records import Step  # noqa: E402
+from croco.training import Example, preference  # noqa: E402
+
+pytestmark = pytest.mark.model
+EOS, WORDS = 1, 60
+METHODS = pytest.mark.parametrize("method", ["dpo", "sft"])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama with a vocabulary of words, saved as a model directory."""
+    import tokenizers
+    import transformers
+
+    folder = tmp_path_factory.mktemp("tiny")
+    vocabulary = {"<pad>": 0, "</s>": EOS} | {f"w{n}": n for n in range(2, WORDS)}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<pad>"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = transformers.LlamaConfig(
+        vocab_size=WORDS,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        eos_token_id=EOS,
+        bos_token_id=None,
+    )
+    transformers.LlamaForCausalLM(shape).save_pretrained(folder)
+    return folder
+
+
+def examples(count: int = 11) -> list[Example]:
+    """Examples of differing lengths; the chosen answers of odd ones were cut off (no EOS)."""
+
+    def ids(seed: int, size: int) -> list[int]:
+        return [2 + (seed * 31 + k * 17) % (WORDS - 2) for k in range(size)]
+
+    return [
+        Example(
+            ids(n, 3 + n % 4),
+            ids(n + 50, 2 + n % 5) + [EOS] * (n % 2 == 0),
+            ids(n + 90, 1 + n % 3) + [EOS],
+        )
+        for n in range(count)
+    ]
+
+
+def run(
+    source: Path,
+    out: Path,
+    method: str = "dpo",
+    micro: int = 8,
+    told: Callable[..., None] = lambda *_: None,
+    seed: int = 5,
+    **changes: Any,
+) -> list[Step]:
+    settings = {
+        "method": method,
+        "learning_rate": 1e-2,
+        "batch_size": 8,
+        "epochs": 2,
+        "dtype": "float32",
+        "warmup_share": 0,
+        "lora": {"dropout": 0},
+    }
+    config = TrainConfig.model_validate(settings | changes)
+    policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
+    resources = Resources(micro_batch=micro, device="cpu", threads=1)
+    return preference.train(config, examples(), policy, out, seed, resources, told)
+
+
+def weights(out: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    found: dict[str, Any] = load_file(out / "adapter_model.safetensors")
+    return found
+
+
+def trained_on(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, method: str) -> set[Any]:
+    """(input ids, ids under the loss) of every sequence that reaches the model in an epoch."""
+    import transformers
+
+    seen: list[Any] = []
+    inner = transformers.LlamaForCausalLM.forward
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return inner(self, *args, **kwargs)
+
+    def spy(project: Any) -> Any:
+        def patched(model: Any) -> None:
+            project(model)
+            head = model.forward
+
+            def forward(**kwargs: Any) -> Any:
+                seen.append({k: kwargs[k].clone() for k in ("input_ids", "attention_mask", "labels")})
+                return head(**kwargs)
+
+            model.forward = forward
+
+        return patched
+
+    head = preference._project_responses_only
+    monkeypatch.setattr(preference, "_project_responses_only", spy(head))
+    run(source, out, method, micro=3, epochs=1)
+    found = set()
+    for batch in seen:
+        for ids, mask, labels in zip(*batch.values(), strict=True):
+            assert set(labels[mask == 0].tolist()) <= {-100}
+            assert labels[labels != -100].tolist() == ids[labels != -100].tolist()
+            real = ids[mask == 1].tolist()
+            found.add((tuple(real), tuple((labels[mask == 1] != -100).tolist())))
+    return found
+
+
+@METHODS
+def test_the_stored_ids_are_trained_on_and_the_loss_covers_the_responses(
+    monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path, method: str
+) -> None:
+    wanted = set()
+    for example in examples():
+        sides = [example.chosen_ids, example.rejected_ids][: 2 if method == "dpo" else 1]
+        for side in sides:
+            mask = [False] * len(example.prompt_ids) + [True] * len(side)
+            wanted.add((tuple(example.prompt_ids + side), tuple(mask)))
+    found = trained_on(monkeypatch, source, tmp_path / "out", method)
+    assert found == wanted
+    cut = tuple(examples()[1].prompt_ids + examples()[1].chosen_ids)
+    assert cut[-1] != EOS
+    assert cut in {ids for ids, _ in found}
+    assert (*cut, EOS) not in {ids for ids, _ in found}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])  # with the reference in each step, or computed before
+def test_the_first_dpo_loss_is_ln_2(source: Path, tmp_path: Path, epochs: int) -> None:
+    steps = run(source, tmp_path / "out", epochs=epochs)
+    assert steps[0].loss == pytest.approx(math.log(2), abs=1e-5)
+    assert steps[0].margin == pytest.approx(0, abs=1e-4)
+    assert len(steps) == 2 * epochs  # 11 examples in steps of 8 and 3
+    assert steps[-1].loss < math.log(2)
+    assert steps[-1].margin > 0
+
+
+@METHODS
+def test_the_micro_batch_does_not_change_the_result(
+    source: Path, tmp_path: Path, method: str
+) -> None:
+    runs = {}
+    for micro in (8, 4, 2, 1):
+        steps = run(source, tmp_path / str(micro), method, micro)
+        runs[micro] = steps, weights(tmp_path / str(micro))
+    for steps, adapter in runs.values():
+        for step, other in zip(steps, runs[1][0], strict=True):
+            for name in Step.__slots__:
+                pair = getattr(step, name), getattr(other, name)
+                assert pair[0] == pytest.approx(pair[1], abs=1e-4, nan_ok=True), name
+        for name, tensor in adapter.items():
+            torch.testing.assert_close(tensor, runs[1][1][name], atol=1e-4, rtol=0)
+
+
+@METHODS
+def test_the_first_figures_are_those_of_the_plain_model(
+    source: Path, tmp_path: Path, method: str
+) -> None:
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    total, tokens = 0.0, 0
+    for example in examples():
+        ids = torch.tensor([example.prompt_ids + example.chosen_ids])
+        with torch.no_grad():
+            logs = model(ids).logits.log_softmax(-1)[0, :-1]
+        start = len(example.prompt_ids)
+        total += float(logs.gather(1, ids[0, 1:, None])[start - 1 :].sum())
+        tokens += len(example.chosen_ids)
+    (step,) = run(source, tmp_path / "out", method, 4, epochs=1, batch_size=16)
+    assert step.chosen_logp == pytest.approx(total / len(examples()), abs=1e-3)
+    if method == "sft":
+        assert step.loss == pytest.approx(-total / tokens, abs=1e-4)
+        assert math.isnan(step.rejected_logp)
+
+
+@METHODS
+def test_equal_seeds_give_equal_bytes(source: Path, tmp_path: Path, method: str) -> None:
+    digests = []
+    for number, seed in enumerate((5, 5, 6)):
+        out = tmp_path / str(number)
+        run(source, out, method, seed=seed, lora={"dropout": 0.1})
+        digests.append([hashlib.sha256(f.read_bytes()).digest() for f in sorted(out.iterdir())])
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_what_is_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import peft
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    out = tmp_path / "out"
+    told: list[tuple[int, int, str]] = []
+    steps = run(source, out, told=lambda *word: told.append(word))
+    assert capfd.readouterr() == ("", "")
+    assert [word[:2] for word in told] == [(n, 4) for n in range(1, 5)]
+    assert told[0][2] == "loss 0.693"
+    assert [step.learning_rate for step in steps][0] == pytest.approx(1e-2)
+    tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {f.name for f in out.iterdir()} == tokenizer | {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    for name in tokenizer:
+        assert (out / name).read_bytes() == (source / name).read_bytes()
+    assert list(elsewhere.iterdir()) == []
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny-llama"
+    assert str(tmp_path) not in json.dumps(config)
+
+    import transformers
+
+    base = transformers.AutoModelForCausalLM.from_pretrained(source)
+    tuned = peft.PeftModel.from_pretrained(base, str(out))
+    saved = weights(out)
+    assert set(peft.get_peft_model_state_dict(tuned)) == set(saved)
+    assert all(tensor.dtype == torch.float32 for tensor in saved.values())
+    ids = torch.tensor([examples()[0].prompt_ids])
+    with torch.no_grad(), tuned.disable_adapter():
+        before = tuned(ids).logits
+    assert not torch.allclose(before, tuned(ids).logits)
+
+
+@METHODS
+def test_an_example_that_is_too_long_is_refused(source: Path, tmp_path: Path, method: str) -> None:
+    longest = max(len(e.prompt_ids) + len(e.chosen_ids) for e in examples())
+    with pytest.raises(EngineError, match=rf"{longest} tokens long, over the max_length of 8"):
+        run(source, tmp_path / "out", method, max_length=8)
+    run(source, tmp_path / "out", method, max_length=longest, epochs=1)
+
+
+def test_nothing_to_train_on_is_refused(source: Path, tmp_path: Path) -> None:
+    policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
+    for found in ([], [Example([2], [], [3])]):
+        with pytest.raises(EngineError):
+            preference.train(
+                TrainConfig(), found, policy, tmp_path, 1, Resources(), lambda *_: None
+            )
