@@ -52,7 +52,7 @@ def classifier(resources: Resources, **settings) -> Trainer:
     def train(pairs: list[Preference], seed: int) -> Scorer:
         config = RewardTraining(files=[], seed=seed, **settings)
         with tempfile.TemporaryDirectory() as folder:
-            train_reward(config, pairs, Path(folder), resources)
+            train_reward(config, pairs, Path(folder), resources, lambda *at: None)
             scorer = rewards.load(
                 RewardConfig(kind="classifier", train=config), resources, Path(folder)
             )
@@ -187,13 +187,13 @@ def distinct(pairs: list[Preference], seed: int) -> Scorer:
 
 
 def gated(trainer: Trainer) -> Trainer:
-    """The quickstart's gate beside a reward: py3langid, threshold 0.5, penalty 5."""
+    """The quickstart's gate beside a reward: py3langid, threshold 0.5, penalty 10."""
     language = rewards.load(RewardConfig(kind="language", identifier="py3langid"), Resources())
 
     def train(pairs: list[Preference], seed: int) -> Scorer:
         score = trainer(pairs, seed)
         return lambda candidates: (
-            score(candidates) - 5 * (np.array(language.score(candidates).rewards) < 0.5)
+            score(candidates) - 10 * (np.array(language.score(candidates).rewards) < 0.5)
         )
 
     return train
@@ -221,7 +221,7 @@ def reward_candidates(resources: Resources) -> dict[str, Trainer]:
 
 def judge_candidates(resources: Resources) -> dict[str, Trainer]:
     judge = RewardConfig(kind="function", function="croco.rewards.relevance:judge")
-    gate = Gate(identifier="heliport", threshold=0.5, penalty=5)
+    gate = Gate(identifier="heliport", threshold=0.5, penalty=10)
     return {
         "longer wins": longer,
         "distinct words": distinct,

@@ -141,14 +141,15 @@ def _answers(inputs: Mapping[str, Sealed], base: Any, arm: str) -> Iterator[Answ
         for key in islice((key for key in verdicts if key[1] == lang), EXAMPLES):
             seen = verdicts[key]
             yield Answers(
-                arm,
-                *key,
-                prompts[key],
-                base[key].texts[0],
-                tuned[key].texts[0],
-                seen.win_rate,
-                seen.base_languages[0],
-                seen.tuned_languages[0],
+                arm=arm,
+                id=key[0],
+                lang=lang,
+                prompt=prompts[key],
+                base=base[key].texts[0],
+                tuned=tuned[key].texts[0],
+                win_rate=seen.win_rate,
+                base_language=seen.base_languages[0],
+                tuned_language=seen.tuned_languages[0],
             )
 
 

@@ -19,6 +19,7 @@ from croco.errors import EngineError, RecipeError
 from croco.recipe import Resources, RewardTraining
 from croco.records import Preference, Step
 from croco.rewards.classifier import encode, forward, load, longest
+from croco.training import Progress
 from croco.training.pooling import head, run_once
 
 #: An answer as the trained part reads it: token ids, or the frozen part's output for them.
@@ -33,12 +34,12 @@ def train_reward(
     preferences: list[Preference],
     out: Path,
     resources: Resources,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress,
 ) -> list[Step]:
     """Train `config.base` on preferences and save model and tokenizer to `out`; one Step per update.
 
     The word embeddings stay as they are: preferences in one language would move only its words.
-    `progress` gets the number of updates done and their total.
+    `progress` is told after each update.
     """
     import torch
 
@@ -63,7 +64,7 @@ def train_reward(
     steps: list[Step] = []
     for step in _train(score, model, batches, config, resources.micro_batch):
         steps.append(step)
-        progress(len(steps), len(batches))
+        progress(len(steps), len(batches), f"loss {step.loss:.3g}")
     with quiet():
         model.eval().save_pretrained(out)
         tokenizer.save_pretrained(out)
