@@ -17,6 +17,7 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -116,6 +117,13 @@ def fetch(ref: ModelRef) -> Path:
     return Path(ref.location)
 
 
+def base_name(ref: ModelRef) -> str:
+    """What an adapter should name as its base: a hub id, or the directory of weights not on the hub."""
+    if ref.name in EMBEDDED and ref.revision.startswith("hub:"):
+        return EMBEDDED[ref.name].hub
+    return ref.name if HUB_ID.fullmatch(ref.name) else str(fetch(ref))
+
+
 def cache_folder() -> Path:
     """Where fetched models are kept: `models` in $CROCO_CACHE or in ~/.cache/croco."""
     return Path(os.environ.get("CROCO_CACHE") or Path.home() / ".cache" / "croco") / "models"
@@ -133,6 +141,7 @@ def _resolve_embedded(name: str) -> ModelRef:
     return ModelRef(name=name, revision=hub if _hub_answers() else wheel)
 
 
+@lru_cache(maxsize=1)
 def _hub_answers() -> bool:
     """Whether the hub answers within three seconds; one short request, none where it is offline."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:

@@ -65,7 +65,9 @@ class RewardTraining(Section):
     batch_size: int = Field(16, ge=1)
     max_length: int = Field(256, ge=8)
     depth: int | None = Field(None, ge=1, description="the base's first layers only; none: all")
-    layers: int | None = Field(None, ge=0, description="top layers to train; 0: the head; none: all")
+    layers: int | None = Field(
+        None, ge=0, description="top layers to train; 0: the head; none: all"
+    )
     without: list[str] = Field([], description="flaws whose pairs are left out")
     seed: int = 42
 

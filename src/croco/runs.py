@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from croco import recipe as recipes
 from croco.errors import DataError
 from croco.recipe import Recipe
 from croco.stage import Stage
-from croco.store import Store
+from croco.store import Store, replace
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = self.recipe.model_dump(mode="json") | {"folder": str(self.recipe.folder.resolve())}
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        _replace(self.folder / "recipe.yaml", text)
+        replace(self.folder / "recipe.yaml", text.encode())
 
     def link(self, stages: Mapping[str, Stage]) -> None:
         """Point each stage's plain name at its artifact; the report's at its page and figures."""
@@ -74,13 +73,6 @@ class Run:
         target = path.readlink()
         identity = target.parent.name if target.name == "files" else target.name
         return self.store.root / identity
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).replace(path)
 
 
 def _link(path: Path, target: Path) -> None:

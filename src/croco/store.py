@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,9 @@ class Artifact:
     def scratch(self) -> Path:
         """An empty folder for files in the making; `publish` puts it in place."""
         (self.root / "work").mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="files-", dir=self.root / "work"))
+        folder = _beside(self.root / "work" / "files")
+        folder.mkdir()
+        return folder
 
     def publish(self, folder: Path) -> None:
         """Move finished files into place; where somebody else was first, theirs stay."""
@@ -157,9 +159,11 @@ class Artifact:
         shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what work left behind once every shard is sealed."""
+        """Remove what work left behind, of killed processes too, once every shard is sealed."""
         if not self.owed():
             shutil.rmtree(self.root / "work", ignore_errors=True)
+            for leftover in self.root.glob(".*"):
+                leftover.unlink(missing_ok=True)
 
 
 class Journal:
@@ -207,16 +211,35 @@ class Journal:
 
 def write_once(path: Path, data: bytes) -> None:
     """Put data at a path whole or not at all; where the path exists already, it stays as it is."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
+        _link(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except (FileExistsError, FileNotFoundError):
+        if not path.exists():  # somebody else sealed, and tidied up after us
+            raise
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put data at a path whole or not at all, in place of what was there."""
+    temporary = _beside(path)
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _beside(path: Path) -> Path:
+    """A name of our own in the same folder; the file made there gets the user's permissions."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
 
 
 def _flush(folder: Path) -> None:

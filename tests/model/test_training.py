@@ -238,7 +238,7 @@ def test_what_is_written(
         assert (out / name).read_bytes() == (source / name).read_bytes()
     assert list(elsewhere.iterdir()) == []
     config = json.loads((out / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "tiny-llama"
+    assert config["base_model_name_or_path"] == str(source)
     assert str(tmp_path) not in json.dumps(config)
 
     import transformers

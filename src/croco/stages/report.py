@@ -164,7 +164,8 @@ def _notes(recipe: dict[str, Any]) -> list[str]:
         "Intervals are 95 % percentile bootstraps over prompts: all answers to a prompt, in every"
         " language where the figure is an average, are resampled together.",
         f"The judge ({_named(evaluation['judge'])}) scores every base and every tuned answer to a"
-        " prompt, and each pair of them is a comparison. It is not the reward that was optimised.",
+        " prompt, and each pair of them is a comparison; where it has a gate, an answer in another"
+        " language than the prompt's loses the penalty. It is not the reward that was optimised.",
         f"Languages of answers are identified by {evaluation['identifier']}.",
         "The policy was tuned on its own answers to other prompts; no held-out prompt, in any language,"
         " is among them.",
@@ -173,5 +174,10 @@ def _notes(recipe: dict[str, Any]) -> list[str]:
 
 def _named(config: dict[str, Any]) -> str:
     """A reward's configuration without the keys that are not set."""
-    kept = {key: value for key, value in config.items() if value is not None}
-    return yaml.safe_dump(kept, default_flow_style=True, width=10_000).strip()
+    return yaml.safe_dump(_without_none(config), default_flow_style=True, width=10_000).strip()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(own) for key, own in value.items() if own is not None}
+    return value

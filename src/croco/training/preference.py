@@ -164,7 +164,7 @@ def _save(model: Any, policy: ModelRef, source: Path, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     config = model.peft_config["default"]
-    config.base_model_name_or_path, config.inference_mode = policy.name, True
+    config.base_model_name_or_path, config.inference_mode = models.base_name(policy), True
     config.target_modules = sorted(config.target_modules)  # a set's order differs from run to run
     config.save_pretrained(str(out))
     weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
