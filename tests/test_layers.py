@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "plugins"},
+    {"errors", "records", "plugins", "quiet"},
     {"languages", "identifiers", "models", "conversion", "e5"},
     {"recipe", "datafiles"},
     {"stage"},
@@ -25,7 +25,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
-MAY_BE_HEAVY = ("engines", "rewards", "training", "conversion", "e5")
+MAY_BE_HEAVY = ("engines", "rewards", "training", "conversion", "e5", "quiet")
 
 
 def modules():

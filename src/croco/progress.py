@@ -20,6 +20,7 @@ class Reporter:
         self._terminal = sys.stderr.isatty()
         self._stage = ""
         self._started = self._said = 0.0
+        self._ended = False
         self._progress = Progress(
             TextColumn("{task.description:28}"),
             BarColumn(),
@@ -46,10 +47,11 @@ class Reporter:
         """Show that `done` of `total` units of a stage are done."""
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._started, self._said = stage, now, now
+            self._stage, self._started, self._said, self._ended = stage, now, now, False
             self._task = self._progress.add_task(stage, total=total, text=text)
         self._progress.update(self._task, completed=done, total=total, text=text)
-        if not self._terminal and (done == total or now - self._said > QUIET):
+        ended, self._ended = self._ended, done == total
+        if not self._terminal and not ended and (self._ended or now - self._said > QUIET):
             self._said = now
             self._line(stage, done, total, text, now - self._started)
 

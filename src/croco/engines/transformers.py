@@ -8,7 +8,6 @@ device, up to rounding, whatever else is in the batch.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.utils import logging as transformers_logging
 
 from croco.engines import Chat
 from croco.errors import EngineError
 from croco.models import ModelRef, fetch
+from croco.quiet import quiet
 from croco.recipe import Resources, Sampling
 from croco.records import Completion
 
@@ -156,25 +155,15 @@ def pick_device(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-@contextlib.contextmanager
-def quiet() -> Any:
-    """No progress bars of transformers within."""
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.enable_progress_bar()
-
-
 def _load(folder: Path, dtype: str, adapter: Path | None) -> Any:
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-    if adapter is None:
-        return model
-    from peft import PeftModel
+        if adapter is None:
+            return model
+        from peft import PeftModel
 
-    # Not merged: adding a small update to 8-bit mantissas would round part of it away.
-    return PeftModel.from_pretrained(model, adapter).to(model.dtype)
+        # Not merged: adding a small update to 8-bit mantissas would round part of it away.
+        return PeftModel.from_pretrained(model, adapter).to(model.dtype)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from croco import models
-from croco.conversion import quiet
 from croco.errors import EngineError
+from croco.quiet import quiet
 from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
 from croco.rewards import Scores

@@ -6,18 +6,18 @@ end-of-turn token. How an optimizer step is cut into micro batches is `steps`' b
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import math
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from croco import models
 from croco.errors import EngineError
 from croco.models import ModelRef
+from croco.quiet import quiet
 from croco.recipe import Resources, TrainConfig
 from croco.records import Step
 from croco.training import Example, Progress
@@ -53,12 +53,16 @@ def train(
     """
     _check(config, examples)
     source = models.fetch(policy)
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, quiet():
         trainer = _trainer(config, examples, source, Path(scratch), seed, resources)
         trainer.follow(resources.micro_batch, progress)
         trainer.train()
     _save(trainer.model, policy, source, out)
-    return list(trainer.curve)
+    curve = list(trainer.curve)
+    # The trainer refers to itself in circles: without this its model would outlive it.
+    del trainer
+    gc.collect()
+    return curve
 
 
 def _check(config: TrainConfig, examples: Sequence[Example]) -> None:
@@ -173,19 +177,3 @@ def _save(model: Any, policy: ModelRef, source: Path, out: Path) -> None:
     for pattern in TOKENIZER_FILES:
         for file in source.glob(pattern):
             shutil.copyfile(file, out / file.name)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither progress bars nor notices of renamed options from other libraries on stderr."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

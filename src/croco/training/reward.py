@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from croco import models
-from croco.conversion import quiet
 from croco.errors import EngineError, RecipeError
+from croco.quiet import quiet
 from croco.recipe import Resources, RewardTraining
 from croco.records import Preference, Step
 from croco.rewards.classifier import encode, forward, load, longest
