@@ -44,7 +44,7 @@ def imports(tree):
 
 
 @pytest.mark.parametrize(
-    ("path", "parts"), modules(), ids=lambda v: "/".join(v) if isinstance(v, tuple) else ""
+    ("path", "parts"), list(modules()), ids=lambda v: "/".join(v) if isinstance(v, tuple) else ""
 )
 def test_imports_point_down(path, parts):
     for name in imports(ast.parse(path.read_text())):
