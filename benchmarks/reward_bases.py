@@ -2,6 +2,7 @@
 
     python benchmarks/reward_bases.py rewards --seeds 0 1 2
     python benchmarks/reward_bases.py judges
+    python benchmarks/reward_bases.py rewards --decoder gemma-3-270m --only gemma
     python benchmarks/reward_bases.py rewards --test other.jsonl   # id, lang, prompt, chosen, rejected
 
 Prints a Markdown table: per language the share of pairs ranked rightly with a 95 % bootstrap interval
@@ -275,6 +276,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, help="cross-validate on the training pairs instead")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", help="the candidates whose name contains one")
+    parser.add_argument("--decoder", type=Path, help="a decoder's directory, as one more candidate")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     import torch
@@ -289,7 +291,12 @@ def main() -> None:
     heads = ["candidate", *langs, "all", *flaws, "train s", "1,000 answers s"]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     makers = {"rewards": reward_candidates, "judges": judge_candidates}
-    for name, trainer in makers[args.what](resources).items():
+    candidates = makers[args.what](resources)
+    if args.decoder:
+        features = decoder_features(str(args.decoder.resolve()), 0.5)
+        name = f"{args.decoder.name}, half depth, linear head"
+        candidates |= {name: linear(features), f"{name}, py3langid gate": gated(linear(features))}
+    for name, trainer in candidates.items():
         if args.only and not any(part in name for part in args.only):
             continue
         won, training, scoring = run(trainer, train, test, args)
