@@ -47,8 +47,10 @@ def run(recipe: RecipePath, set_: Overrides = None, until: Until = None, home: H
     from croco.executors import run_stages
     from croco.executors.local import LocalExecutor
     from croco.progress import Reporter
+    from croco.runner import check_inputs
 
     current, stages = _open(recipe, set_, until, home)
+    check_inputs(current, stages)
     current.store.open()
     current.save()
     with Reporter() as reporter:
@@ -110,6 +112,7 @@ def show(
 def report(name: RunName, home: Home = HERE) -> None:
     """Print where a run's report is, made anew where it is missing, and its figures."""
     current, stages = _saved(name, home)
+    current.link(stages)
     missing = [s.name for s in stages.values() if current.store.artifact(s).owed()]
     if missing == ["report"]:
         from croco.executors import run_stages
@@ -184,15 +187,9 @@ def _explain(error: Exception, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "show"):  # a usage error of typer's, whose own classes are private
         error.show()
         return 2
-    if isinstance(error, click.Abort):
-        return STOPPED
     if isinstance(error, CrocoError):
         _say(f"croco: {error}")
         return error.exit_code

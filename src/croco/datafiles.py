@@ -104,6 +104,10 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
             raise DataError(f"{where}: field {field.name!r} is missing: add it")
         if not isinstance(value, str):
             raise DataError(f"{where}: field {field.name!r} is {value!r}: write it as a string")
+        if not _is_text(value):
+            raise DataError(
+                f"{where}: field {field.name!r} holds half a character: mend its escapes"
+            )
         if not value.strip() and field.default is dataclasses.MISSING:
             raise DataError(f"{where}: field {field.name!r} is empty: fill it or remove the line")
         known[field.name] = value
@@ -112,3 +116,12 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
     except ValueError as error:
         raise DataError(f"{where}: field 'lang': {error}") from error
     return kind(**known)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8; JSON may hold a lone surrogate, such as "\\ud800"."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

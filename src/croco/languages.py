@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from croco.plugins import load_class
+from croco.records import MULTIPLE
 
 IDENTIFIERS = {
     "py3langid": "croco.identifiers:Py3Langid",
@@ -37,15 +38,23 @@ def checked_tag(tag: str) -> str:
 
     if not langcodes.tag_is_valid(tag):
         raise ValueError(f"{tag!r} is not a BCP-47 language tag: use one such as 'en' or 'pt-BR'")
-    return langcodes.standardize_tag(tag)
+    normal = langcodes.standardize_tag(tag)
+    if normal == MULTIPLE:
+        raise ValueError(f"{tag!r} stands for many languages: use the tag of one")
+    return normal
 
 
 def same_language(one: str, other: str) -> bool:
-    """Whether two tags name one language, regions aside; Norwegian Bokmål and Nynorsk are Norwegian."""
+    """Whether two tags name one language, regions and scripts aside (Bokmål is Norwegian)."""
     return _language(one) == _language(other)
 
 
 @lru_cache(maxsize=4096)
 def _language(tag: str) -> str:
-    primary = tag.replace("_", "-").split("-")[0].lower()
-    return {"nb": "no", "nn": "no"}.get(primary, primary)
+    import langcodes
+
+    if not langcodes.tag_is_valid(tag):  # an identifier may say anything
+        return tag
+    # Members of a macrolanguage count as the macrolanguage: cmn is zh, pes is fa, nb is no.
+    language = langcodes.get(langcodes.standardize_tag(tag, macro=True)).language
+    return "no" if language in ("nb", "nn") else language or tag

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from croco import models
 from croco.datafiles import FileRef, refer
+from croco.engines import ENGINES
+from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
-from croco.plugins import source_digest
+from croco.plugins import check_name, see, source_digest
 from croco.recipe import Arm, Recipe, Resources, RewardConfig
 from croco.records import Audit, Metric, Pairs, Prompt, Responses, Rewards, Step, Verdicts
+from croco.rewards import SCORERS
 from croco.stage import Stage
 from croco.stages import audit, judge, pair, prompts, report, sample, score, train
+from croco.training import TRAINERS
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(
@@ -22,15 +27,17 @@ VERSIONS = dict.fromkeys(
 
 def build(recipe: Recipe) -> dict[str, Stage]:
     """The stages of a run by name, each after its inputs."""
+    see(recipe.folder)
     policy = models.resolve(recipe.policy, recipe.folder)
     training = _prompts(recipe, "prompts-train", held_out=False)
     heldout = _prompts(recipe, "prompts-heldout", held_out=True)
-    samples = _sample(recipe, "sample", policy, training, recipe.sample.n)
     trained = _reward(recipe)
+    audited = _audit(recipe, trained)
+    samples = _sample(recipe, "sample", policy, training, recipe.sample.n)
     scores = _score(recipe, training, samples, trained)
     base = _sample(recipe, "base.sample", policy, heldout, recipe.evaluate.n)
-    audited = _audit(recipe, trained)
-    stages = [training, heldout, samples, *([trained] if trained else []), scores, base, audited]
+    # The reward and its audit come first: a bad one is better known before much is spent.
+    stages = [training, heldout, *([trained] if trained else []), audited, samples, scores, base]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
     named = {stage.name: stage for stage in stages}
@@ -60,17 +67,24 @@ def _arm(
         recipe,
         f"{name}.train",
         train.train,
-        train.Config(policy=policy, train=arm.train, seed=recipe.seed),
+        train.Config(
+            policy=policy,
+            train=arm.train,
+            seed=recipe.seed,
+            code=_code((arm.train.trainer, TRAINERS, "trainer")),
+        ),
         Step,
         {"pair": pairs},
     )
     answers = _sample(recipe, f"{name}.sample", policy, heldout, recipe.evaluate.n, tuned)
     evaluation = recipe.evaluate
     config = judge.Config(
-        judge=evaluation.judge,
-        models=_revisions(evaluation.judge, recipe.folder),
+        judge=evaluation.judge.bound(recipe.folder),
         tie=evaluation.tie,
         identifier=evaluation.identifier,
+        code=_code(
+            *_names(evaluation.judge), (evaluation.identifier, IDENTIFIERS, "evaluate.identifier")
+        ),
     )
     inputs = {"prompts": heldout, "base": base, "tuned": answers}
     verdicts = _stage(recipe, f"{name}.judge", judge.judge, config, Verdicts, inputs, unit="row")
@@ -92,7 +106,8 @@ def _sample(
     recipe: Recipe, name: str, policy: ModelRef, source: Stage, n: int, adapter: Stage | None = None
 ) -> Stage:
     sampling = recipe.sample.model_copy(update={"n": n})
-    config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed)
+    code = _code((sampling.engine, ENGINES, "sample.engine"))
+    config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed, code=code)
     inputs = {"prompts": source} | ({"adapter": adapter} if adapter else {})
     return _stage(recipe, name, sample.sample, config, Responses, inputs, unit="row")
 
@@ -103,8 +118,7 @@ def _reward(recipe: Recipe) -> Stage | None:
     if training is None:
         return None
     config = score.TrainingConfig(
-        train=training,
-        base=models.resolve(training.base, recipe.folder).revision,
+        train=training.bound(recipe.folder),
         files=_files(training.files, recipe.folder),
     )
     return _stage(recipe, "reward", score.train_reward, config, Step, {})
@@ -112,15 +126,15 @@ def _reward(recipe: Recipe) -> Stage | None:
 
 def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None) -> Stage:
     reward = recipe.reward
-    config = score.Config(reward=reward, models=_revisions(reward, recipe.folder))
+    config = score.Config(reward=reward.bound(recipe.folder), code=_code(*_names(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
     return _stage(recipe, "score", score.score, config, Rewards, inputs, unit="row")
 
 
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     config = audit.Config(
-        reward=recipe.reward,
-        models=_revisions(recipe.reward, recipe.folder),
+        reward=recipe.reward.bound(recipe.folder),
+        code=_code(*_names(recipe.reward)),
         files=_files(recipe.evaluate.audit, recipe.folder),
         seed=recipe.seed,
     )
@@ -163,13 +177,25 @@ def _files(names: list[str], folder: Path) -> list[FileRef]:
     return [refer(name, folder) for name in names]
 
 
-def _revisions(config: RewardConfig, folder: Path) -> dict[str, str]:
-    """What stands behind the names in a reward: model revisions, and digests of the user's code."""
-    found = {}
+#: A name in a recipe that stands for code, the table it may come from, and what it is.
+Name = tuple[str, Mapping[str, str], str]
+
+
+def _code(*names: Name) -> dict[str, str]:
+    """The digests of the user's code behind some names; RecipeError where a name means nothing."""
+    for name, table, what in names:
+        check_name(name, table, what)
+    return {name: source_digest(name) for name, _, _ in names if ":" in name}
+
+
+def _names(config: RewardConfig) -> list[Name]:
+    """The names that stand for code in a reward and its parts."""
+    found: list[Name] = []
     for one in config.walk():
-        if one.model:
-            found[one.model] = models.resolve(one.model, folder).revision
-        for name in (one.function, one.kind, one.identifier, one.gate and one.gate.identifier):
-            if name and ":" in name:
-                found[name] = source_digest(name)
+        found.append((one.kind, SCORERS, "reward kind"))
+        if one.function:
+            found.append((one.function, {}, "function"))
+        for identifier in (one.identifier, one.gate and one.gate.identifier):
+            if identifier:
+                found.append((identifier, IDENTIFIERS, "identifier"))
     return found

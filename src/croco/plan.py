@@ -10,7 +10,7 @@ from typing import Any, Literal
 from croco.errors import RecipeError
 from croco.records import Failure
 from croco.runs import Run
-from croco.stage import Stage
+from croco.stage import Stage, shard_of
 from croco.store import Artifact, Store
 
 State = Literal["done", "owed", "new"]
@@ -107,14 +107,13 @@ def life(store: Store, stages: Mapping[str, Stage], id: str) -> Iterator[tuple[s
     """The rows of one prompt id in every stage, sealed or still in a journal: (stage name, row)."""
     for name, stage in stages.items():
         artifact = store.artifact(stage)
-        for row in _rows_of(artifact, id):
+        for row in _rows_of(artifact, shard_of(id, stage.shards), id):
             yield name, row
 
 
-def _rows_of(artifact: Artifact, id: str) -> Iterator[Any]:
-    owed = set(artifact.owed())
-    for shard in range(artifact.shards):
-        rows = artifact.journal(shard).rows.values() if shard in owed else artifact.read(shard)
-        yield from (row for row in rows if getattr(row, "id", None) == id)
-        if any(failure.id == id for failure in artifact.failed(shard)):
-            yield from (failure for failure in artifact.failed(shard) if failure.id == id)
+def _rows_of(artifact: Artifact, shard: int, id: str) -> Iterator[Any]:
+    if artifact.path(shard).exists():
+        rows = artifact.read(shard)
+    else:
+        rows = list(artifact.journal(shard).rows.values())
+    yield from (row for row in [*rows, *artifact.failed(shard)] if getattr(row, "id", None) == id)

@@ -20,13 +20,10 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
     Raises RecipeError where there is no such thing. The working directory is importable, as it is
     for `python -m`.
     """
+    check_name(name, table, what)
     target = table.get(name, name)
     module_name, _, attribute = target.partition(":")
-    if not attribute:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(sorted(table))}"
-        raise RecipeError(f"{what} {name!r} is not known: {hint}, or write module:name")
-    _see_working_directory()
+    see(Path())
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
@@ -40,23 +37,36 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
         raise RecipeError(f"{what} {name!r}: {module_name} has no {attribute!r}") from error
 
 
+def check_name(name: str, table: Mapping[str, str], what: str) -> None:
+    """RecipeError unless a name is in the table or has the form `module:attribute`."""
+    if name in table or (":" in name and name.partition(":")[2]):
+        return
+    near = difflib.get_close_matches(name, table, n=1)
+    known = f"use one of {', '.join(sorted(table))}, or " if table else ""
+    hint = f"did you mean {near[0]!r}?" if near else f"{known}write module:name"
+    raise RecipeError(f"{what} {name!r} is not known: {hint}")
+
+
 def source_digest(name: str) -> str:
     """The SHA-256 of the module file behind `module:attribute`, so that an edit is a new identity.
 
     Raises RecipeError where the module cannot be found. What the module imports is not followed.
     """
-    _see_working_directory()
+    see(Path())
     module_name = name.partition(":")[0]
     try:
         spec = importlib.util.find_spec(module_name)
     except ModuleNotFoundError:
         spec = None
-    if spec is None or spec.origin is None:
+    if spec is None:
         raise RecipeError(f"{name!r}: there is no module {module_name!r} here")
+    if spec.origin is None or not Path(spec.origin).exists():
+        return "built-in"
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
-def _see_working_directory() -> None:
-    here = str(Path.cwd())
+def see(folder: Path) -> None:
+    """Make modules in a folder importable, after all others."""
+    here = str(folder.resolve())
     if here not in sys.path:
         sys.path.append(here)

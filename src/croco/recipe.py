@@ -18,8 +18,10 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from croco import models
 from croco.errors import RecipeError
 from croco.languages import checked_tag
+from croco.models import ModelRef
 
 Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -38,8 +40,8 @@ class Section(BaseModel):
 class PromptsConfig(Section):
     """Prompt files (JSON Lines with id, lang, prompt); `limit` takes the first ids in sorted order."""
 
-    train: list[str]
-    heldout: list[str]
+    train: list[str] = Field(min_length=1)
+    heldout: list[str] = Field(min_length=1)
     train_limit: int | None = Field(None, ge=1)
     heldout_limit: int | None = Field(None, ge=1)
 
@@ -70,6 +72,19 @@ class RewardTraining(Section):
     )
     without: list[str] = Field([], description="flaws whose pairs are left out")
     seed: int = 42
+    _ref: ModelRef | None = None
+
+    def bound(self, folder: Path) -> RewardTraining:
+        """A copy that knows what its base is; its names say what is meant, not where it lies."""
+        ref = models.resolve(self.base, folder)
+        copy = self.model_copy(update={"base": f"{ref.name}@{ref.revision}", "files": []})
+        copy._ref = ref
+        return copy
+
+    @property
+    def ref(self) -> ModelRef:
+        """The base."""
+        return self._ref or models.resolve(self.base, Path())
 
 
 class Gate(Section):
@@ -78,6 +93,16 @@ class Gate(Section):
     identifier: str = "py3langid"
     threshold: Share = 0.5
     penalty: float = Field(10.0, ge=0)
+
+
+#: The keys that each kind of reward uses; a class of the user's may use any.
+USED = {
+    "classifier": ("model", "train", "max_length"),
+    "function": ("function",),
+    "composite": ("parts", "weights", "gate"),
+    "language": ("identifier",),
+    "fake": (),
+}
 
 
 class RewardConfig(Section):
@@ -92,6 +117,7 @@ class RewardConfig(Section):
     gate: Gate | None = None
     identifier: str | None = None
     max_length: int = Field(32768, ge=8)
+    _ref: ModelRef | None = None
 
     @pydantic.model_validator(mode="after")
     def _complete(self) -> RewardConfig:
@@ -106,15 +132,47 @@ class RewardConfig(Section):
         unknown = set(self.weights or ()) - set(self.parts or ())
         if unknown:
             raise ValueError(f"weights names {sorted(unknown)[0]!r}, which is not in parts")
+        unused = sorted(self._given() - set(USED.get(self.kind, RewardConfig.model_fields)))
+        if unused:
+            raise ValueError(
+                f"a reward of kind {self.kind!r} does not use {unused[0]!r}: remove it"
+            )
+        if self.model and self.train:
+            raise ValueError("a classifier has a model or is trained, not both: remove one")
         if sum(one.train is not None for one in self.walk()) > 1:
             raise ValueError("only one part of a reward can be trained in a run")
         return self
+
+    def _given(self) -> set[str]:
+        """The keys that hold something else than their default."""
+        fields = type(self).model_fields
+        return {
+            n for n in self.model_fields_set - {"kind"} if getattr(self, n) != fields[n].default
+        }
 
     def walk(self) -> Iterator[RewardConfig]:
         """This reward and all the parts below it."""
         yield self
         for part in (self.parts or {}).values():
             yield from part.walk()
+
+    def bound(self, folder: Path) -> RewardConfig:
+        """A copy that knows what its models are; its names say what is meant, not where it lies."""
+        ref = models.resolve(self.model, folder) if self.model else None
+        parts = {name: part.bound(folder) for name, part in (self.parts or {}).items()}
+        update = {
+            "model": f"{ref.name}@{ref.revision}" if ref else None,
+            "train": self.train.bound(folder) if self.train else None,
+            "parts": parts or None,
+        }
+        copy = self.model_copy(update=update)
+        copy._ref = ref
+        return copy
+
+    @property
+    def ref(self) -> ModelRef:
+        """The model."""
+        return self._ref or models.resolve(self.model or "", Path())
 
     @property
     def training(self) -> RewardTraining | None:
@@ -224,6 +282,19 @@ class Recipe(Section):
     resources: dict[StageKind, Resources] = {}
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
+    @pydantic.field_validator("arms")
+    @classmethod
+    def _not_base(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
+        if "base" in arms:
+            raise ValueError("no arm may be called 'base': that is the untuned policy")
+        return arms
+
+    @pydantic.model_validator(mode="after")
+    def _other_judge(self) -> Recipe:
+        if self.evaluate.judge == self.reward:
+            raise ValueError("evaluate.judge is the reward itself: judge by another one")
+        return self
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `key.path=value` overrides applied.
@@ -242,6 +313,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{where} is not valid YAML: mend that line") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys")
+    values = _unshared(values)
     for override in overrides:
         _override(values, override)
     return parse(values, path)
@@ -255,6 +327,13 @@ def parse(values: dict[str, Any], path: Path) -> Recipe:
         return Recipe(**values, folder=path.parent)
     except pydantic.ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error.errors()[0])}") from error
+
+
+def _unshared(values: Any) -> Any:
+    """A copy in which nothing is shared: YAML anchors would carry an override to all who use them."""
+    if isinstance(values, dict):
+        return {key: _unshared(value) for key, value in values.items()}
+    return [_unshared(value) for value in values] if isinstance(values, list) else values
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -274,7 +353,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _explain(problem: Any) -> str:
     location = [part for part in problem["loc"] if part != "[key]"]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in location) or "evaluate.judge"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)

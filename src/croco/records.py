@@ -197,6 +197,11 @@ class Failure(Keyed):
     lang: str
     error: str
 
+    @classmethod
+    def of(cls, key: Key, error: Exception) -> Failure:
+        """The failure of a row by an exception."""
+        return cls(*key, " ".join(f"{type(error).__name__}: {error}".split()))
+
 
 FinishReason = Literal["stop", "length"]
 

@@ -6,9 +6,10 @@ stage from the saved recipe, and finds on disk what is done.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +23,7 @@ from croco.runs import Run
 from croco.stage import Batch, Context, Item, Stage, shard_of
 from croco.store import Artifact, Journal, Store
 
-#: A stage stops early when this many rows failed in one go: the cause is not in the rows then.
+#: A stage stops early when more rows failed in one go, and more than may: the cause is not in the rows.
 FAILURES_BEFORE_STOP = 100
 
 #: Told of a stage's progress: its name, units done, units in all, and a word on the state of things.
@@ -59,6 +60,14 @@ def work(todo: Sequence[Task], notify: Notify) -> None:
         artifact.tidy()
 
 
+def check_inputs(run: Run, stages: Mapping[str, Stage]) -> None:
+    """Read the data files of stages that are owed, so that a bad line is told before anything is done."""
+    for stage in stages.values():
+        check = getattr(stage.config, "check", None)
+        if check and run.store.artifact(stage).owed():
+            check()
+
+
 def raise_if_owed(stage: Stage, artifact: Artifact) -> None:
     """OwedError that counts the rows a stage still owes and tells the first one's error."""
     owed = artifact.owed()
@@ -77,9 +86,12 @@ def raise_if_owed(stage: Stage, artifact: Artifact) -> None:
 def _work_whole(stage: Stage, store: Store, artifact: Artifact, notify: Notify) -> None:
     notify(stage.name, 0, 1, "")
     scratch = artifact.scratch()
-    context = _context(stage, store, scratch, notify)
-    rows: list[Any] = stage.function(stage.config, context)  # type: ignore[call-arg, assignment]
-    artifact.publish(scratch)
+    try:
+        context = _context(stage, store, scratch, notify)
+        rows: list[Any] = stage.function(stage.config, context)  # type: ignore[call-arg, assignment]
+        artifact.publish(scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     for shard in range(stage.shards):
         own = (
             rows
@@ -148,7 +160,7 @@ class _RowWork:
         self.notify(self.stage.name, *self.rate.add(outcomes))
         if self.left[shard] == 0:
             self._seal(shard)
-        if self.failures >= FAILURES_BEFORE_STOP:
+        if self.failures > max(FAILURES_BEFORE_STOP, self.stage.allow_failed * self.rate.total):
             raise_if_owed(self.stage, self.artifact)
 
     def _seal(self, shard: int) -> None:

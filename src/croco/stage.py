@@ -92,6 +92,7 @@ class Stage:
             "stage": self.kind,
             "version": self.version,
             "config": self.config.model_dump(mode="json"),
+            "shards": self.shards,
             "inputs": {name: stage.identity for name, stage in self.inputs.items()},
         }
 

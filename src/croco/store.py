@@ -122,9 +122,10 @@ class Artifact:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        left_out = self.root / f"shard-{shard:05d}.failed.jsonl"
+        left_out.unlink(missing_ok=True)  # of a sealer that was killed before it was done
         if failed:
-            lines = "".join(json.dumps(encode(f), ensure_ascii=False) + "\n" for f in failed)
-            write_once(self.root / f"shard-{shard:05d}.failed.jsonl", lines.encode())
+            replace(left_out, "".join(json.dumps(encode(f)) + "\n" for f in failed).encode())
         values = [_for_arrow(encode(row)) for row in rows]
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(values, schema=schema(self.record)), sink)
@@ -135,8 +136,7 @@ class Artifact:
         """The rows that failed: of a sealed shard those it went without, else those still owed."""
         path = self.root / f"shard-{shard:05d}.failed.jsonl"
         if self.path(shard).exists():
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            return [Failure(**json.loads(line)) for line in lines]
+            return [Failure(**values) for values in _whole_lines(path)]
         return self.journal(shard).failed
 
     def journal(self, shard: int) -> Journal:
@@ -154,8 +154,11 @@ class Artifact:
         """Move finished files into place; where somebody else was first, theirs stay."""
         if any(folder.iterdir()) and not self.files.exists():
             _flush(folder)
-            with contextlib.suppress(FileExistsError):
+            try:
                 folder.rename(self.files)
+            except OSError:
+                if not self.files.exists():
+                    raise
         shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self) -> None:

@@ -46,6 +46,22 @@ def test_is_less_sure_of_a_mixed_text(identifier):
     assert dict(both).get("es", 0) < dict(pure)["es"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cmn", "zh"),
+        ("pes", "fa"),
+        ("zh-Hant", "zh-CN"),
+        ("pt-BR", "pt"),
+        ("arb", "ar"),
+        ("ekk", "et"),
+    ],
+)
+def test_members_of_a_macrolanguage_regions_and_scripts_count_as_one(one, other):
+    assert same_language(one, other)
+    assert not same_language(one, "gl")
+
+
 def test_norwegian_is_one_language():
     pytest.importorskip("heliport")
     [ranking] = Heliport().identify(["Eg veit ikkje kva eg skal gjera i dag, men det går nok bra."])

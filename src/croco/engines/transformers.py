@@ -127,9 +127,10 @@ def pick(
 def _inverse(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     cumulative = probabilities.cumsum(-1)
     goal = uniform[:, None] * cumulative[:, -1:]
-    # right=True steps over tokens of probability zero; the last one bounds what rounding may pass.
+    # right=True steps over tokens of probability zero; where rounding makes the goal the whole, the
+    # last token with any probability is meant.
     found = torch.searchsorted(cumulative, goal, right=True)[:, 0]
-    return found.clamp_(max=probabilities.shape[1] - 1)
+    return torch.minimum(found, (cumulative < cumulative[:, -1:]).sum(-1))
 
 
 def check_bos(ids: Sequence[int], tokenizer: Any) -> None:

@@ -38,7 +38,7 @@ METRICS: dict[str, tuple[str, str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class StageRows:
-    """Rows that a stage made and still owes, and how often each error left one owed."""
+    """Rows that a stage made and was sealed without, and how often each error was the cause."""
 
     stage: str
     made: int

@@ -19,7 +19,7 @@ class Classifier:
     """Scores with `AutoModelForSequenceClassification`, from `trained` or else from `config.model`."""
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
-        folder = trained or models.fetch(models.resolve(config.model or "", Path()))
+        folder = trained or models.fetch(config.ref)
         self.model, self.tokenizer = load(folder, resources)
         self.limit = min(config.max_length, longest(self.model))
         self.batch_size = resources.batch_size

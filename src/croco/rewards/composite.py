@@ -24,7 +24,7 @@ class Composite:
         if config.gate and LANGUAGE in parts:
             raise EngineError(f"a part may not be called {LANGUAGE!r} beside a gate: rename it")
         self.parts = {
-            name: rewards.load(part, resources, trained if part.train else None)
+            name: rewards.load(part, resources, trained if part.training else None)
             for name, part in parts.items()
         }
         self.weights = config.weights or {}

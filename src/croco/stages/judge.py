@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from croco import rewards
 from croco.languages import LanguageIdentifier, load_identifier, same_language
 from croco.recipe import RewardConfig, Section
-from croco.records import Verdicts
+from croco.records import Failure, Verdicts
 from croco.rewards import Scorer
 from croco.stage import Batch, Context, Item, Outcome
 from croco.stages.score import candidates_of
@@ -15,10 +15,10 @@ from croco.stats import win_rate
 
 
 class Config(Section):
-    """The judging scorer with its model revisions, the margin of a tie, and the identifier."""
+    """The judging scorer, the margin of a tie, the identifier, and digests of the user's code."""
 
     judge: RewardConfig
-    models: dict[str, str]
+    code: dict[str, str]
     tie: float
     identifier: str
 
@@ -30,7 +30,14 @@ def judge(config: Config, context: Context, batches: Iterable[Batch]) -> Iterato
     for batch in batches:
         scorer = scorer or rewards.load(config.judge, context.resources)
         identifier = identifier or load_identifier(config.identifier)
-        yield [_verdicts(config, item, scorer, identifier) for item in batch]
+        yield [_outcome(config, item, scorer, identifier) for item in batch]
+
+
+def _outcome(config: Config, item: Item, scorer: Scorer, identifier: LanguageIdentifier) -> Outcome:
+    try:
+        return _verdicts(config, item, scorer, identifier)
+    except Exception as error:
+        return Failure.of(item.key, error)
 
 
 def _verdicts(

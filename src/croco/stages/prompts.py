@@ -17,8 +17,17 @@ class Config(Section):
     limit: int | None
     never: list[FileRef] = []
 
+    def check(self) -> None:
+        """DataError where the files do not give what is wanted."""
+        read(self)
+
 
 def prompts(config: Config, context: Context) -> list[Prompt]:
+    """The stage: what `read` gives."""
+    return read(config)
+
+
+def read(config: Config) -> list[Prompt]:
     """The prompts of the wanted languages, the first `limit` ids in sorted order.
 
     Raises DataError where a wanted language has none, or a prompt stands in a `never` file too, by

@@ -82,17 +82,19 @@ def _in_words(metrics: list[Metric]) -> str:
 
 def _pools(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Pool]:
     """The rewards of the first pools of each language, with what was chosen and rejected."""
-    scores = {row.key: row.rewards for row in inputs["score"].rows()}
+    scores: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+    for row in inputs["score"].rows():
+        scores[row.id][row.lang] = row.rewards
     drawn: Counter[str] = Counter()
     for row in inputs[f"{arm}.pair"].rows():
         sides = defaultdict(lambda: ([], []))  # type: ignore[var-annotated]
         for pair in row.pairs:
             sides[pair.chosen.lang][0].append(pair.chosen.reward)
             sides[pair.rejected.lang][1].append(pair.rejected.reward)
-        for lang in [lang for id, lang in scores if id == row.id and row.lang in (lang, MULTIPLE)]:
+        for lang in scores[row.id] if row.lang == MULTIPLE else [row.lang]:
             drawn[lang] += 1
             if drawn[lang] <= POOLS:
-                yield Pool(lang, scores[row.id, lang], *sides[lang])
+                yield Pool(lang, scores[row.id][lang], *sides[lang])
 
 
 def _rows(inputs: Mapping[str, Sealed]) -> list[StageRows]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from croco import engines
 from croco.engines import Generator
-from croco.errors import DataError
+from croco.errors import DataError, EngineError
 from croco.models import ModelRef
 from croco.recipe import Sampling, Section
 from croco.records import Completion, Prompt, Responses
@@ -14,11 +14,12 @@ from croco.stage import Batch, Context, Outcome, seed_of
 
 
 class Config(Section):
-    """The policy, how to sample, and the seed that all answers' seeds come from."""
+    """The policy, how to sample, the seed that all answers' seeds come from, and the engine's code."""
 
     policy: ModelRef
     sampling: Sampling
     seed: int
+    code: dict[str, str]
 
 
 def sample(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
@@ -40,7 +41,7 @@ def sample(config: Config, context: Context, batches: Iterable[Batch]) -> Iterat
         seeds = [_seeds(config, *item.key) for item in batch]
         completions = engine.generate(prompt_ids, seeds)
         yield [
-            _row(item.rows["prompts"], ids, answers)
+            _row(item.rows["prompts"], ids, answers, config.sampling.n)
             for item, ids, answers in zip(batch, prompt_ids, completions, strict=True)
         ]
 
@@ -49,7 +50,11 @@ def _seeds(config: Config, id: str, lang: str) -> list[int]:
     return [seed_of(config.seed, id, lang, k) for k in range(config.sampling.n)]
 
 
-def _row(prompt: Prompt, ids: list[int], answers: list[Completion]) -> Responses:
+def _row(prompt: Prompt, ids: list[int], answers: list[Completion], n: int) -> Responses:
+    if len(answers) != n:
+        raise EngineError(
+            f"the engine gave {len(answers)} answers to prompt {prompt.id!r}, not {n}"
+        )
     return Responses(
         prompt.id,
         prompt.lang,

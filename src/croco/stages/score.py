@@ -14,18 +14,21 @@ from croco.stage import Batch, Context, Item, Outcome
 
 
 class Config(Section):
-    """The reward, and the model revisions behind the names in it."""
+    """The reward, bound to its models, and digests of the user's code in it."""
 
     reward: RewardConfig
-    models: dict[str, str]
+    code: dict[str, str]
 
 
 class TrainingConfig(Section):
-    """The reward model's training, its base's revision, and its files by content."""
+    """The reward model's training, bound to its base, and its files by content."""
 
     train: RewardTraining
-    base: str
     files: list[FileRef]
+
+    def check(self) -> None:
+        """DataError where a file has a bad line."""
+        read_preferences(self.files)
 
 
 def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
@@ -55,7 +58,7 @@ def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:
         return _rows(batch, candidates, scores)
     except Exception as error:
         if len(batch) == 1:
-            return [Failure(*batch[0].key, f"{type(error).__name__}: {error}")]
+            return [Failure.of(batch[0].key, error)]
         # Some row of the batch is at fault: scored one by one, it alone is left owed.
         return [outcome for item in batch for outcome in _score_batch(scorer, [item])]
 
@@ -67,6 +70,9 @@ def candidates_of(item: Item, input: str = "sample") -> list[Candidate]:
 
 
 def _rows(batch: Batch, candidates: list[list[Candidate]], scores: Scores) -> list[Outcome]:
+    wanted = sum(map(len, candidates))
+    if any(len(column) != wanted for column in (scores.rewards, *scores.parts.values())):
+        raise ValueError(f"the scorer gave {len(scores.rewards)} rewards for {wanted} answers")
     if not all(math.isfinite(reward) for reward in scores.rewards):
         raise ValueError("the reward is not a finite number")
     rows: list[Outcome] = []

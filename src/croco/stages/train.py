@@ -14,11 +14,12 @@ from croco.training import Example
 
 
 class Config(Section):
-    """The policy, how to train, and the seed of order and initial adapter."""
+    """The policy, how to train, the seed of order and initial adapter, and the trainer's code."""
 
     policy: ModelRef
     train: TrainConfig
     seed: int
+    code: dict[str, str]
 
 
 def train(config: Config, context: Context) -> list[Step]:

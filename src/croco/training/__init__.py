@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +11,12 @@ from croco.models import ModelRef
 from croco.plugins import load_class
 from croco.recipe import Resources, TrainConfig
 from croco.records import Step
+from croco.stage import Progress
 
 TRAINERS = {
     "fake": "croco.training.fake:train",
     "trl": "croco.training.preference:train",
 }
-
-#: Told of progress: units done, units in all, and a word on the state of things.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)

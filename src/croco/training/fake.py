@@ -12,7 +12,8 @@ from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.recipe import Resources, TrainConfig
 from croco.records import Step
-from croco.training import Example, Progress
+from croco.stage import Progress
+from croco.training import Example
 
 STEPS = 8
 

@@ -20,7 +20,8 @@ from croco.models import ModelRef
 from croco.quiet import quiet
 from croco.recipe import Resources, TrainConfig
 from croco.records import Step
-from croco.training import Example, Progress
+from croco.stage import Progress
+from croco.training import Example
 from croco.training.steps import DpoSteps, Row, SftSteps
 
 #: What a tokenizer and its chat template are made of; copied as they are.

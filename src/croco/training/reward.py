@@ -19,7 +19,7 @@ from croco.quiet import quiet
 from croco.recipe import Resources, RewardTraining
 from croco.records import Preference, Step
 from croco.rewards.classifier import encode, forward, load, longest
-from croco.training import Progress
+from croco.stage import Progress
 from croco.training.pooling import head, run_once
 
 #: An answer as the trained part reads it: token ids, or the frozen part's output for them.
@@ -44,8 +44,9 @@ def train_reward(
     import torch
 
     torch.manual_seed(config.seed)
-    folder = models.fetch(models.resolve(config.base, Path()))
+    folder = models.fetch(config.ref)
     model, tokenizer = load(folder, resources, config.depth)
+    _without_dropout(model)
     limit = min(config.max_length, longest(model))
     pairs: list[Pair] = [
         (
@@ -69,6 +70,15 @@ def train_reward(
         model.eval().save_pretrained(out)
         tokenizer.save_pretrained(out)
     return steps
+
+
+def _without_dropout(model: Any) -> None:
+    """Its draws would depend on how a batch is cut into parts, which is a matter of memory alone."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def _kept(preferences: list[Preference], without: list[str]) -> list[Preference]:

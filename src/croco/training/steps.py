@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 from croco.records import Step
-from croco.training import Progress
+from croco.stage import Progress
 
 Row = dict[str, list[int]]
 Batch = dict[str, Any]
