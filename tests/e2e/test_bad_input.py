@@ -126,6 +126,52 @@ def test_a_full_disk(croco, project, tmp_path):
         subprocess.run(["umount", str(small)], check=False)
 
 
+def test_a_bad_line_is_told_before_anything_is_written(croco, project, tmp_path):
+    with (project / "train.jsonl").open("a") as file:
+        file.write("{\n")
+    refused(croco("run", project / "recipe.yaml"), "train.jsonl:13")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["nope"], ["plan", "--bogus"], []])
+def test_a_usage_error_exits_2(croco, arguments):
+    done = croco(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "UsageError" not in done.stderr
+
+
+def test_a_judge_that_fails_on_one_prompt_leaves_that_row_owed(croco, project):
+    (project / "judge.py").write_text(
+        "def judge(prompt, response, lang):\n    assert 'castle' not in prompt, 'no castles'\n"
+        "    return 0.0\n"
+    )
+    (project / "held.jsonl").write_text(
+        '{"id": "h1", "lang": "en", "prompt": "A castle"}\n{"id": "h2", "lang": "en", "prompt": "A boat"}\n'
+    )
+    overrides = ["--set", "evaluate.judge={kind: function, function: 'judge:judge'}"]
+    overrides += ["--set", "prompts.heldout=[held.jsonl]"]
+    done = croco("run", project / "recipe.yaml", *overrides)
+    assert done.returncode == 75, done.stderr
+    assert "h1 en: AssertionError: no castles" in done.stderr
+
+
+def test_more_failures_than_the_early_stop_may_be_allowed(croco, project):
+    lines = [{"id": f"q{k}", "lang": "en", "prompt": f"Number {k}"} for k in range(150)]
+    (project / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (project / "odd.py").write_text(
+        "def reward(prompt, response, lang):\n    return float(len(response)) if '5' in prompt else 1 / 0\n"
+    )
+    overrides = [
+        "--set",
+        "reward={kind: function, function: 'odd:reward'}",
+        "--set",
+        "allow_failed=1.0",
+    ]
+    overrides += ["--set", "evaluate.audit=[]"]
+    croco("run", project / "recipe.yaml", *overrides, check=0)
+
+
 def test_debug_shows_the_traceback(croco):
     done = croco("--debug", "run", "nowhere.yaml")
     assert done.returncode == 2

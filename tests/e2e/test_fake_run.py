@@ -141,6 +141,17 @@ def test_status_counts_rows_and_report_prints_the_figures(croco, finished):
     assert "arms" in json.loads(croco("report", "fake", home=finished, check=0).stdout)
 
 
+def test_the_report_printed_is_that_of_the_saved_recipe(croco, recipes, tmp_path):
+    def figures(*more):
+        croco("run", recipes / "fake.yaml", *more, check=0)
+        return croco("report", "fake", check=0).stdout
+
+    first = figures()
+    assert figures("--set", "seed=7") != first
+    croco("run", recipes / "fake.yaml", "--until", "sample", check=0)
+    assert croco("report", "fake", check=0).stdout == first
+
+
 def test_until_makes_a_stage_and_what_it_needs_alone(croco, recipes, tmp_path):
     croco("run", recipes / "fake.yaml", "--until", "score", check=0)
     made = {p.name.rpartition("-")[0] for p in (tmp_path / "store").iterdir() if p.is_dir()}

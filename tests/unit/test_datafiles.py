@@ -13,6 +13,10 @@ GOOD = '{"id": "a", "lang": "en", "prompt": "Hi"}\n'
         ('["b"]', "prompts.jsonl:2: not a JSON object"),
         ('{"id": "b", "lang": "en"}', "prompts.jsonl:2: field 'prompt' is missing"),
         ('{"id": "b", "lang": "en", "prompt": "  "}', "prompts.jsonl:2: field 'prompt' is empty"),
+        (
+            '{"id": "b", "lang": "en", "prompt": "\\ud800"}',
+            "prompts.jsonl:2: field 'prompt' holds half",
+        ),
         ('{"id": 7, "lang": "en", "prompt": "Hi"}', "prompts.jsonl:2: field 'id' is 7"),
         ('{"id": "b", "lang": "english!", "prompt": "Hi"}', "prompts.jsonl:2: field 'lang'"),
         (GOOD.strip(), "prompts.jsonl:2: (id, lang) ('a', 'en') stands already at prompts.jsonl:1"),

@@ -27,6 +27,15 @@ def test_overrides_reach_nested_keys():
         ("name=../up", "key 'name'"),
         ("reward={kind: classifier}", "needs model or train"),
         ("sample", "not of the form"),
+        ("languages=[en, mul]", "stands for many languages"),
+        ("arms.base={}", "no arm may be called 'base'"),
+        ("reward.function='m:f'", "does not use 'function'"),
+        ("prompts.train=[]", "key 'prompts.train'"),
+        (
+            "evaluate.judge={kind: composite, parts: {quality: {kind: fake}},"
+            " gate: {identifier: fake, threshold: 0.5, penalty: 2.0}}",
+            "judge by another one",
+        ),
         ("folder=/tmp", "unknown key 'folder'"),
     ],
 )
@@ -78,3 +87,71 @@ def test_a_moved_data_file_keeps_the_identity(tmp_path):
         (tmp_path / name / "r.yaml").write_text(text)
         found.append(pipeline.build(recipe.load(tmp_path / name / "r.yaml"))["sample"].identity)
     assert found[0] == found[1]
+
+
+def test_the_number_of_shards_is_part_of_every_sharded_identity():
+    assert not set(identities("shards=3").values()) & set(identities("shards=4").values())
+
+
+def test_an_override_reaches_one_arm_alone_where_arms_share_an_anchor():
+    quickstart = FAKE.with_name("quickstart.yaml")
+    loaded = recipe.load(quickstart, ["arms.dpo-monolingual.train.lora.r=8"])
+    assert loaded.arms["dpo-monolingual"].train.lora.r == 8
+    assert loaded.arms["sft-monolingual"].train.lora.r == 16
+
+
+def test_a_renamed_preference_file_keeps_the_identities(tmp_path):
+    text = FAKE.with_name("quickstart.yaml").read_text()
+    data = Path(recipe.__file__).parent / "data" / "preferences-train.jsonl"
+    found = []
+    for name in ("one.jsonl", "two.jsonl"):
+        (tmp_path / name).write_bytes(data.read_bytes())
+        (tmp_path / "r.yaml").write_text(text.replace("bundled:preferences-train.jsonl", name))
+        built = pipeline.build(recipe.load(tmp_path / "r.yaml"))
+        found.append({n: s.identity for n, s in built.items() if n != "report"})
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("sample.engine", "Engine"),
+        ("evaluate.identifier", "I"),
+        ("arms.sft-monolingual.train.trainer", "train"),
+    ],
+)
+def test_an_edit_of_the_users_code_is_a_new_identity(tmp_path, monkeypatch, key, name):
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for text in ("x = 1", "x = 2"):
+        (tmp_path / "edited.py").write_text(text)
+        found.append(identities(f"{key}=edited:{name}")["report"])
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "reward.kind=composit",
+        "evaluate.identifier=helliport",
+        "arms.sft-monolingual.train.trainer=trlx",
+    ],
+)
+def test_a_misspelt_name_is_told_before_anything_runs(override):
+    with pytest.raises(RecipeError, match="did you mean"):
+        identities(override)
+
+
+def test_a_relative_model_directory_starts_at_the_recipe(tmp_path):
+    for name, content in (("a", "1"), ("b", "2")):
+        (tmp_path / name / "rm").mkdir(parents=True)
+        (tmp_path / name / "rm" / "config.json").write_text(content)
+        text = FAKE.read_text().replace(
+            "quality: {kind: fake}", "quality: {kind: classifier, model: rm}"
+        )
+        (tmp_path / name / "r.yaml").write_text(text)
+    built = [pipeline.build(recipe.load(tmp_path / name / "r.yaml"))["score"] for name in "ab"]
+    assert [stage.config.reward.parts["quality"].ref.location for stage in built] == [
+        str(tmp_path / name / "rm") for name in "ab"
+    ]
+    assert built[0].identity != built[1].identity

@@ -60,6 +60,20 @@ def test_failures_stay_with_a_shard_that_was_sealed_without_them(artifact):
     assert artifact.failed(0) == [Failure("b", "es", "boom")]
 
 
+def test_a_killed_sealers_failures_are_forgotten(artifact):
+    (artifact.root / "shard-00000.failed.jsonl").write_text(
+        '{"id": "b", "lang": "es", "error": "x"}'
+    )
+    artifact.seal(0, ROWS)
+    assert artifact.failed(0) == []
+
+
+def test_a_failure_may_hold_any_line_separator(artifact):
+    failure = Failure("b\u2028", "es", "one\u2028two\x85three")
+    artifact.seal(0, ROWS[:1], [failure])
+    assert artifact.failed(0) == [failure]
+
+
 def test_rows_with_nan_survive(tmp_path):
     artifact = Artifact(tmp_path, Step, 1)
     nan = float("nan")
