@@ -1,4 +1,4 @@
-"""The runner: `work` does the owed shards of one stage, `run` all stages of a recipe in order.
+"""The runner: `work` does the owed shards of a stage (`executors.run_stages` does all stages in order).
 
 A worker needs three plain values, the run's folder, the stage's name and a shard: it rebuilds the
 stage from the saved recipe, and finds on disk what is done.
@@ -6,6 +6,9 @@ stage from the saved recipe, and finds on disk what is done.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import shutil
 import time
 from collections import deque
@@ -58,6 +61,15 @@ def work(todo: Sequence[Task], notify: Notify) -> None:
         else:
             _RowWork(stage, run.store, artifact, notify).do([task.shard for task in group])
         artifact.tidy()
+        _free_memory()
+
+
+def _free_memory() -> None:
+    """Give a finished stage's memory back: models refer to themselves in circles, and glibc keeps what
+    was freed for later, so that the peaks of all stages would add up."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # another C library has no such thing
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_inputs(run: Run, stages: Mapping[str, Stage]) -> None:

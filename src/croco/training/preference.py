@@ -6,7 +6,6 @@ end-of-turn token. How an optimizer step is cut into micro batches is `steps`' b
 
 from __future__ import annotations
 
-import gc
 import math
 import shutil
 import tempfile
@@ -59,11 +58,7 @@ def train(
         trainer.follow(resources.micro_batch, progress)
         trainer.train()
     _save(trainer.model, policy, source, out)
-    curve = list(trainer.curve)
-    # The trainer refers to itself in circles: without this its model would outlive it.
-    del trainer
-    gc.collect()
-    return curve
+    return list(trainer.curve)
 
 
 def _check(config: TrainConfig, examples: Sequence[Example]) -> None:
