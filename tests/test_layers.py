@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 LAYERS = [
     {"errors", "records", "plugins", "quiet"},
     {"languages", "identifiers", "models", "conversion", "e5"},
-    {"recipe", "datafiles"},
+    {"recipe", "recipe_file", "datafiles"},
     {"stage"},
     {"store", "provenance", "runs"},
     {"selection", "stats", "metrics", "engines", "rewards", "training", "report"},

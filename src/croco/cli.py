@@ -140,12 +140,11 @@ def _open(
     recipe: Path, overrides: list[str] | None, until: str | None, home: Path
 ) -> tuple[Run, dict[str, Stage]]:
     """The run of a recipe file and its stages, without touching the disk."""
-    from croco import pipeline
-    from croco import recipe as recipes
+    from croco import pipeline, recipe_file
     from croco.plan import until as cut
     from croco.runs import Run
 
-    loaded = recipes.load(recipe, overrides or [])
+    loaded = recipe_file.load(recipe, overrides or [])
     current = Run(home, loaded)
     current.store.check()
     return current, cut(pipeline.build(loaded), until)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from croco import recipe as recipes
+from croco import recipe_file
 from croco.errors import DataError
 from croco.recipe import Recipe
 from croco.stage import Stage
@@ -50,7 +50,7 @@ class Run:
             raise DataError(f"there is no run {name!r} in {home / 'runs'}: {hint}")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         folder = Path(values.pop("folder"))
-        return cls(home, recipes.parse(values, path).model_copy(update={"folder": folder}))
+        return cls(home, recipe_file.parse(values, path).model_copy(update={"folder": folder}))
 
     def save(self) -> None:
         """Write the resolved recipe down, for people and for workers."""

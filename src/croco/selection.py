@@ -1,7 +1,7 @@
 """Which response is chosen and which rejected: numpy in, indices out, no I/O.
 
 Chosen is the highest reward. Rejected is the response whose reward lies nearest to a target of the
-pool, strictly below chosen's (CroCo, arXiv 2605.26293, section 3.3; the controlled contrast is Xiao
+pool, strictly below chosen's (CroCo, arXiv 2605.26293; the controlled contrast is Xiao
 et al., arXiv 2502.16825). Ties go to the lower index, for chosen and for rejected alike.
 """
 

@@ -5,7 +5,7 @@
     store/<identity>/shard-00000.parquet sealed rows, sorted by key
     store/<identity>/shard-00000.failed.jsonl  rows that the shard was sealed without, where allowed
     store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
-    store/<identity>/work/               journals of shards in work
+    store/<identity>/journals/           shards in work, and files in the making
 
 A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole.
 Sealing writes a temporary file and links it into place, so the first sealer wins and there are no
@@ -141,12 +141,12 @@ class Artifact:
 
     def journal(self, shard: int) -> Journal:
         """The journal of a shard in work."""
-        return Journal(self.root / "work" / f"{shard:05d}.jsonl", self.record)
+        return Journal(self.root / "journals" / f"{shard:05d}.jsonl", self.record)
 
     def scratch(self) -> Path:
         """An empty folder for files in the making; `publish` puts it in place."""
-        (self.root / "work").mkdir(parents=True, exist_ok=True)
-        folder = _beside(self.root / "work" / "files")
+        (self.root / "journals").mkdir(parents=True, exist_ok=True)
+        folder = _beside(self.root / "journals" / "files")
         folder.mkdir()
         return folder
 
@@ -164,7 +164,7 @@ class Artifact:
     def tidy(self) -> None:
         """Remove what work left behind, of killed processes too, once every shard is sealed."""
         if not self.owed():
-            shutil.rmtree(self.root / "work", ignore_errors=True)
+            shutil.rmtree(self.root / "journals", ignore_errors=True)
             for leftover in self.root.glob(".*"):
                 leftover.unlink(missing_ok=True)
 

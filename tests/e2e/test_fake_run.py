@@ -72,7 +72,7 @@ def test_the_report_is_one_page_without_network(finished):
 
 
 def test_no_work_is_left_behind(finished):
-    assert not list(finished.glob("store/*/work"))
+    assert not list(finished.glob("store/*/journals"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -93,7 +93,7 @@ def test_ctrl_c_keeps_the_work_and_exits_130(recipes, tmp_path):
     command = [sys.executable, "-m", "croco", "run", str(recipes / "fake.yaml")]
     command += ["--set", "sample.n=256", "--home", str(tmp_path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("store/sample-*/work/*.jsonl")):
+    while not list(tmp_path.glob("store/sample-*/journals/*.jsonl")):
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

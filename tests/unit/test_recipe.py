@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from croco import pipeline, recipe
+from croco import pipeline, recipe, recipe_file
 from croco.errors import RecipeError
 
 FAKE = Path(__file__).parents[2] / "recipes" / "fake.yaml"
 
 
 def test_overrides_reach_nested_keys():
-    loaded = recipe.load(FAKE, ["sample.n=4", "arms.sft-monolingual.train.epochs=2"])
+    loaded = recipe_file.load(FAKE, ["sample.n=4", "arms.sft-monolingual.train.epochs=2"])
     assert loaded.sample.n == 4
     assert loaded.arms["sft-monolingual"].train.epochs == 2
 
@@ -41,7 +41,7 @@ def test_overrides_reach_nested_keys():
 )
 def test_mistakes_are_one_sentence_that_names_the_key(override, said):
     with pytest.raises(RecipeError) as caught:
-        recipe.load(FAKE, [override])
+        recipe_file.load(FAKE, [override])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -51,11 +51,11 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=r"broken\.yaml"):
-        recipe.load(path)
+        recipe_file.load(path)
 
 
 def identities(*overrides):
-    built = pipeline.build(recipe.load(FAKE, overrides))
+    built = pipeline.build(recipe_file.load(FAKE, overrides))
     return {name: stage.identity for name, stage in built.items()}
 
 
@@ -71,7 +71,7 @@ def test_a_changed_field_renews_its_stage_and_what_follows_and_nothing_else():
 
 
 def test_arms_share_sampling_and_scoring():
-    built = pipeline.build(recipe.load(FAKE))
+    built = pipeline.build(recipe_file.load(FAKE))
     assert len([stage for stage in built.values() if stage.kind == "score"]) == 1
     assert built["dpo-monolingual.pair"].identity == built["sft-monolingual.pair"].identity
     assert built["dpo-monolingual.pair"].identity != built["dpo-multilingual.pair"].identity
@@ -85,7 +85,9 @@ def test_a_moved_data_file_keeps_the_identity(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_bytes(data.read_bytes())
         (tmp_path / name / "r.yaml").write_text(text)
-        found.append(pipeline.build(recipe.load(tmp_path / name / "r.yaml"))["sample"].identity)
+        found.append(
+            pipeline.build(recipe_file.load(tmp_path / name / "r.yaml"))["sample"].identity
+        )
     assert found[0] == found[1]
 
 
@@ -96,7 +98,7 @@ def test_the_number_of_shards_is_part_of_every_sharded_identity():
 
 def test_an_override_reaches_one_arm_alone_where_arms_share_an_anchor():
     quickstart = FAKE.with_name("quickstart.yaml")
-    loaded = recipe.load(quickstart, ["arms.dpo-monolingual.train.lora.r=8"])
+    loaded = recipe_file.load(quickstart, ["arms.dpo-monolingual.train.lora.r=8"])
     assert loaded.arms["dpo-monolingual"].train.lora.r == 8
     assert loaded.arms["sft-monolingual"].train.lora.r == 16
 
@@ -108,7 +110,7 @@ def test_a_renamed_preference_file_keeps_the_identities(tmp_path):
     for name in ("one.jsonl", "two.jsonl"):
         (tmp_path / name).write_bytes(data.read_bytes())
         (tmp_path / "r.yaml").write_text(text.replace("bundled:preferences-train.jsonl", name))
-        built = pipeline.build(recipe.load(tmp_path / "r.yaml"))
+        built = pipeline.build(recipe_file.load(tmp_path / "r.yaml"))
         found.append({n: s.identity for n, s in built.items() if n != "report"})
     assert found[0] == found[1]
 
@@ -151,7 +153,7 @@ def test_a_relative_model_directory_starts_at_the_recipe(tmp_path):
             "quality: {kind: fake}", "quality: {kind: classifier, model: rm}"
         )
         (tmp_path / name / "r.yaml").write_text(text)
-    built = [pipeline.build(recipe.load(tmp_path / name / "r.yaml"))["score"] for name in "ab"]
+    built = [pipeline.build(recipe_file.load(tmp_path / name / "r.yaml"))["score"] for name in "ab"]
     assert [stage.config.reward.parts["quality"].ref.location for stage in built] == [
         str(tmp_path / name / "rm") for name in "ab"
     ]
