@@ -105,12 +105,10 @@ def _work_whole(stage: Stage, store: Store, artifact: Artifact, notify: Notify) 
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     for shard in range(stage.shards):
-        own = (
-            rows
-            if stage.shards == 1
-            else [r for r in rows if shard_of(r.id, stage.shards) == shard]
-        )
-        artifact.seal(shard, sorted(own, key=_order) if issubclass(stage.record, Keyed) else own)
+        own = rows
+        if issubclass(stage.record, Keyed):
+            own = sorted((r for r in rows if shard_of(r.id, stage.shards) == shard), key=_order)
+        artifact.seal(shard, own)
     notify(stage.name, 1, 1, f"{len(rows)} rows")
 
 

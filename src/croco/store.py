@@ -80,12 +80,6 @@ class Artifact:
         described = {"recipe": recipe, "provenance": provenance}
         write_once(self.root / "stage.json", json.dumps(described, indent=1).encode())
 
-    def description(self) -> dict[str, Any]:
-        """The recipe and provenance that `describe` wrote; empty where it did not yet."""
-        path = self.root / "stage.json"
-        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return found
-
     def path(self, shard: int) -> Path:
         """Where a shard is sealed."""
         return self.root / f"shard-{shard:05d}.parquet"
@@ -151,7 +145,10 @@ class Artifact:
         return folder
 
     def publish(self, folder: Path) -> None:
-        """Move finished files into place; where somebody else was first, theirs stay."""
+        """Move finished files into place; where somebody else was first, theirs stay.
+
+        Removing the folder otherwise is the caller's.
+        """
         if any(folder.iterdir()) and not self.files.exists():
             _flush(folder)
             try:
@@ -159,7 +156,6 @@ class Artifact:
             except OSError:
                 if not self.files.exists():
                     raise
-        shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what work left behind, of killed processes too, once every shard is sealed."""
