@@ -11,17 +11,19 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "plugins", "quiet"},
+    {"errors", "records", "plugins", "quiet", "arrays"},
+    {"strategies", "selection", "calibration", "stats"},
     {"languages", "identifiers", "models", "conversion", "e5"},
     {"recipe", "recipe_file", "datafiles"},
     {"stage"},
     {"store", "provenance", "runs"},
-    {"selection", "stats", "metrics", "engines", "rewards", "training", "report"},
+    {"pairing"},
+    {"metrics", "engines", "rewards", "training", "report"},
     {"stages"},
     {"pipeline"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "progress", "scaffold", "__main__"},
+    {"cli", "cli_pair", "cli_doctor", "progress", "scaffold", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco.cli_doctor import doctor
+from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
 
 if TYPE_CHECKING:
@@ -127,6 +129,10 @@ def report(name: RunName, home: Home = HERE) -> None:
     typer.echo((current.folder / "report" / "summary.json").read_text(), nl=False)
 
 
+app.command()(pair)
+app.command()(doctor)
+
+
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
     """Start a project: a recipe to edit, and prompt and preference files to replace."""
@@ -166,11 +172,10 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run a verb; a user's mistake is one sentence and exit code 2, never a traceback."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
+    arguments = [one for one in sys.argv[1:] if one != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(several(arguments), standalone_mode=False) or 0
     except Exception as error:
         code = _explain(error, debug)
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from croco.training import TRAINERS
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(
     ("prompts", "sample", "reward", "score", "pair", "train", "judge", "audit", "report"), 1
-)
+) | {"pair": 2, "report": 2}
 
 
 def build(recipe: Recipe) -> dict[str, Stage]:
@@ -58,10 +58,14 @@ def _arm(
         recipe,
         f"{name}.pair",
         pair.pair,
-        pair.Config(pair=arm.pair, seed=recipe.seed),
+        pair.Config(
+            pair=arm.pair,
+            seed=recipe.seed,
+            code=_code((arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")),
+        ),
         Pairs,
         {"score": scores, "sample": samples},
-        unit="prompt" if arm.pair.scope == "multilingual" else "row",
+        unit="shard",
     )
     tuned = _stage(
         recipe,
@@ -74,7 +78,7 @@ def _arm(
             code=_code((arm.train.trainer, TRAINERS, "trainer")),
         ),
         Step,
-        {"pair": pairs},
+        {"pair": pairs, "sample": samples},
     )
     answers = _sample(recipe, f"{name}.sample", policy, heldout, recipe.evaluate.n, tuned)
     evaluation = recipe.evaluate

@@ -15,8 +15,10 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from croco import models
+from croco.calibration import Method
 from croco.languages import checked_tag
 from croco.models import ModelRef
+from croco.strategies import Rule
 
 Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -175,15 +177,59 @@ class RewardConfig(Section):
         return next((one.train for one in self.walk() if one.train), None)
 
 
+def _chosen(name: str) -> str:
+    Rule.chosen(name)
+    return name
+
+
+def _rejected(name: str) -> str:
+    Rule.rejected(name)
+    return name
+
+
+def _off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
+Treatment = Annotated[Literal["drop", "only-as-rejected", "off"], pydantic.BeforeValidator(_off)]
+
+
+class Filters(Section):
+    """Which responses may not stand on a side of a pair; they still count in the pool's statistics."""
+
+    cut_off: Treatment = "only-as-rejected"
+    empty: Treatment = "drop"
+    wrong_language: Treatment = "off"
+    identifier: str = "py3langid"
+    threshold: Share = Field(0.5, description="smallest share of the asked language")
+    near_duplicates: float | None = Field(
+        None, gt=0, le=1, description="share of 5-character pieces in common; 1: equal texts only"
+    )
+    min_gap: float = Field(0.0, ge=0, description="smallest reward gap of a pair")
+    max_length_ratio: float | None = Field(
+        None, ge=1, description="longer over shorter side of a pair, in characters"
+    )
+
+
 class PairConfig(Section):
-    """How a chosen and a rejected response are taken from a pool."""
+    """How chosen and rejected are taken from a pool (`croco.selection` has the strategies)."""
 
     scope: Literal["monolingual", "multilingual"] = "monolingual"
-    chosen: Literal["max"] = "max"
-    rejected: Literal["mean-2std", "q1", "min"] = "mean-2std"
+    chosen: Annotated[str, pydantic.AfterValidator(_chosen)] = "max"
+    rejected: Annotated[str, pydantic.AfterValidator(_rejected)] = "mean-2std"
     pairs_per_pool: int = Field(1, ge=1)
     prompt_language: Literal["chosen", "rejected", "random"] = "chosen"
-    finished_only: bool = False
+    normalise: Method = "none"
+    filters: Filters = Filters()
+
+    @pydantic.model_validator(mode="after")
+    def _spans_languages(self) -> PairConfig:
+        if self.normalise != "none" and self.scope == "monolingual":
+            raise ValueError(
+                "normalise makes rewards comparable across languages: use it with scope multilingual"
+            )
+        return self
 
 
 class Lora(Section):

@@ -61,7 +61,8 @@ class Responses(Keyed):
     """The N samples of one prompt: texts, token ids and finish reasons, all of length N.
 
     `token_ids` are the sampled ids as they are; they end with the end-of-turn token exactly when
-    the finish reason is "stop". `prompt_ids` are the ids the model was given.
+    the finish reason is "stop". `prompt_ids` are the ids the model was given. `policy` is the model
+    that wrote them; empty where an older version did not write it down.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Responses(Keyed):
     texts: list[str]
     token_ids: list[list[int]]
     finish_reasons: list[str]
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,19 @@ class Rewards(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a pair: which response it is, its text, token ids, reward and finish reason."""
+    """One side of a pair: which response it is, its text, reward, finish reason, and who wrote it.
+
+    `index` is its place in the `Responses` row of (the pair's id, `lang`), which has its token ids.
+    `score` is the reward that was compared: calibrated where the recipe says so.
+    """
 
     lang: str
     index: int
     text: str
-    token_ids: list[int]
     reward: float
+    score: float
     finish_reason: str
+    policy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +106,31 @@ class Pair:
     """A chosen and a rejected response under one prompt."""
 
     prompt_lang: str
-    prompt_ids: list[int]
     chosen: Side
     rejected: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """A response that a filter kept from being chosen, or from both sides, and why."""
+
+    lang: str
+    index: int
+    may_be_rejected: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs(Keyed):
     """The pairs of one pool; a pool that gives none says why in `reason`.
 
-    `lang` is the pool's language, or `mul` where the pool spans languages. `fallback` is true where
-    the rejected target lay below every reward, so that the strategy fell back to the minimum.
+    `lang` is the pool's language, or `mul` where the pool spans languages. Mean, deviation, minimum
+    and maximum are those of the scores. `fallback` is true where a mean-based target lay below every
+    score, so that the strategy fell back to the minimum. `best` counts the responses that share the
+    maximum, `repeats` those with the text of another, `cut_off` and `empty` what they say.
+    `scores` are those of all responses, by language and place, `barred` who was kept from a side.
+    `refused` are reasons of pairs that were picked and then refused. `raw` holds the languages of
+    chosen and rejected as uncalibrated rewards would have had them, where rewards are calibrated.
     """
 
     id: str
@@ -118,8 +139,18 @@ class Pairs(Keyed):
     pool_size: int
     pool_mean: float
     pool_std: float
+    pool_min: float
+    pool_max: float
+    best: int
+    repeats: int
+    cut_off: int
+    empty: int
     fallback: bool
     reason: str
+    scores: list[float]
+    barred: list[Barred]
+    refused: list[str]
+    raw: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +279,16 @@ def _decode(hint: Any, value: Any) -> Any:
     )
 
 
+_SCHEMAS: dict[Any, Any] = {}
+
+
 def schema(kind: type[Any]) -> pa.Schema:
     """The Parquet schema of a record type, read off its annotations."""
     import pyarrow as pa
 
-    return pa.schema(_fields(kind))
+    if kind not in _SCHEMAS:
+        _SCHEMAS[kind] = pa.schema(_fields(kind))
+    return _SCHEMAS[kind]
 
 
 def _fields(kind: type[Any]) -> list[pa.Field]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -58,6 +60,8 @@ def work(todo: Sequence[Task], notify: Notify) -> None:
         artifact.describe(stage.recipe, provenance())
         if stage.unit == "whole":
             _work_whole(stage, run.store, artifact, notify)
+        elif stage.unit == "shard":
+            _work_shards(stage, run.store, artifact, [task.shard for task in group], notify)
         else:
             _RowWork(stage, run.store, artifact, notify).do([task.shard for task in group])
         artifact.tidy()
@@ -110,6 +114,28 @@ def _work_whole(stage: Stage, store: Store, artifact: Artifact, notify: Notify) 
             own = sorted((r for r in rows if shard_of(r.id, stage.shards) == shard), key=_order)
         artifact.seal(shard, own)
     notify(stage.name, 1, 1, f"{len(rows)} rows")
+
+
+def _work_shards(
+    stage: Stage, store: Store, artifact: Artifact, shards: Sequence[int], notify: Notify
+) -> None:
+    """Make and seal shards, some at a time: Arrow and numpy share the cores.
+
+    One more than there are cores, since a thread now and then waits for Python or for the disk.
+    """
+    rows_of: Callable[[int], Iterator[Any]] = stage.function(  # type: ignore[call-arg, assignment]
+        stage.config, _context(stage, store, artifact.root, notify)
+    )
+    notify(stage.name, 0, len(shards), "")
+    with ThreadPoolExecutor(stage.resources.threads or (os.cpu_count() or 1) + 1) as pool:
+        work = [pool.submit(lambda s: artifact.seal_tables(s, rows_of(s)), s) for s in shards]
+        try:
+            for done, one in enumerate(as_completed(work), 1):
+                one.result()
+                notify(stage.name, done, len(shards), "shards")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 class _RowWork:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 
 from croco.recipe import Resources
 from croco.records import Failure, Key
 
-#: How a stage's work is cut: per row, per prompt (all its languages together), or not at all.
-Unit = Literal["row", "prompt", "whole"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: How a stage's work is cut: per row, per prompt (all its languages together), per shard, or not at all.
+Unit = Literal["row", "prompt", "shard", "whole"]
 
 #: Told of progress: units done, units in all, and a word on the state of things.
 Progress = Callable[[int, int, str], None]
@@ -48,6 +51,14 @@ class Sealed(Protocol):
         """All rows, shard by shard, sorted by key within a shard."""
         ...
 
+    def read(self, shard: int) -> list[Any]:
+        """The rows of a shard, sorted by key."""
+        ...
+
+    def batches(self, shard: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of a shard's rows, a piece at a time."""
+        ...
+
     def failed(self, shard: int) -> list[Failure]:
         """The rows that a shard was sealed without."""
         ...
@@ -65,6 +76,9 @@ class Context:
 
 #: A row stage gives one list of outcomes per batch, in order; loads models only at the first batch.
 RowFunction = Callable[[Any, Context, Iterable[Batch]], Iterator[list[Outcome]]]
+#: A shard stage gets ready once and then gives any shard's rows, in pieces, by key; nothing of it is
+#: journalled, so it is for work that takes no longer than reading its input.
+ShardFunction = Callable[[Any, Context], Callable[[int], "Iterator[pa.Table]"]]
 #: A whole stage gives all its rows at once.
 WholeFunction = Callable[[Any, Context], list[Any]]
 
@@ -76,7 +90,7 @@ class Stage:
     name: str
     kind: str
     version: int
-    function: RowFunction | WholeFunction
+    function: RowFunction | ShardFunction | WholeFunction
     config: BaseModel
     record: type[Any]
     inputs: Mapping[str, Stage] = field(default_factory=dict)

@@ -16,9 +16,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from croco.arrays import Floats
 
 #: Language -> cluster -> the cluster's values.
 Clusters = Mapping[str, Mapping[str, Sequence[float]]]

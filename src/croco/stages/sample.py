@@ -29,6 +29,7 @@ def sample(config: Config, context: Context, batches: Iterable[Batch]) -> Iterat
     before anything is sampled, where a prompt is longer than the model's context.
     """
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
+    writer = f"{config.policy.name}@{config.policy.revision}" + ("+adapter" if adapter else "")
     engine: Generator | None = None
     for batch in batches:
         if engine is None:
@@ -41,7 +42,7 @@ def sample(config: Config, context: Context, batches: Iterable[Batch]) -> Iterat
         seeds = [_seeds(config, *item.key) for item in batch]
         completions = engine.generate(prompt_ids, seeds)
         yield [
-            _row(item.rows["prompts"], ids, answers, config.sampling.n)
+            _row(item.rows["prompts"], ids, answers, config.sampling.n, writer)
             for item, ids, answers in zip(batch, prompt_ids, completions, strict=True)
         ]
 
@@ -50,7 +51,9 @@ def _seeds(config: Config, id: str, lang: str) -> list[int]:
     return [seed_of(config.seed, id, lang, k) for k in range(config.sampling.n)]
 
 
-def _row(prompt: Prompt, ids: list[int], answers: list[Completion], n: int) -> Responses:
+def _row(
+    prompt: Prompt, ids: list[int], answers: list[Completion], n: int, writer: str
+) -> Responses:
     if len(answers) != n:
         raise EngineError(
             f"the engine gave {len(answers)} answers to prompt {prompt.id!r}, not {n}"
@@ -62,6 +65,7 @@ def _row(prompt: Prompt, ids: list[int], answers: list[Completion], n: int) -> R
         [answer.text for answer in answers],
         [answer.token_ids for answer in answers],
         [answer.finish_reason for answer in answers],
+        writer,
     )
 
 

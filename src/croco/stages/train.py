@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Mapping
 
 from croco import training
 from croco.errors import StageError
 from croco.models import ModelRef
 from croco.recipe import Section, TrainConfig
-from croco.records import Pairs, Step
-from croco.stage import Context
+from croco.records import Key, Step
+from croco.stage import Context, Sealed
 from croco.training import Example
 
 
@@ -24,7 +25,7 @@ class Config(Section):
 
 def train(config: Config, context: Context) -> list[Step]:
     """The training curve; StageError where there is no pair to train on."""
-    examples = examples_of(context.inputs["pair"].rows(), config.train.method)
+    examples = examples_of(context.inputs["pair"], context.inputs["sample"], config.train.method)
     if not examples:
         raise StageError(
             "no pool gave a pair, so there is nothing to train on: look at the rewards with"
@@ -42,14 +43,43 @@ def train(config: Config, context: Context) -> list[Step]:
     )
 
 
-def examples_of(rows: Iterable[Pairs], method: str) -> list[Example]:
-    """The stored token ids of all pairs; SFT takes the chosen side alone."""
+def examples_of(pairs: Sealed, samples: Sealed, method: str) -> list[Example]:
+    """The sampled token ids of all pairs; SFT takes the chosen side alone."""
+    return [
+        example
+        for shard in range(samples.shards)
+        for example in _shard_examples(pairs, samples, shard, method)
+    ]
+
+
+def _shard_examples(pairs: Sealed, samples: Sealed, shard: int, method: str) -> list[Example]:
+    made = [(row.id, pair) for row in pairs.read(shard) for pair in row.pairs]
+    wanted: defaultdict[Key, set[int]] = defaultdict(set)
+    for id, pair in made:
+        for side in (pair.chosen, pair.rejected):
+            wanted[id, side.lang].add(side.index)
+    prompts, answers = _token_ids(samples, shard, wanted)
     return [
         Example(
-            pair.prompt_ids,
-            pair.chosen.token_ids,
-            pair.rejected.token_ids if method == "dpo" else [],
+            prompts[id, pair.prompt_lang],
+            answers[id, pair.chosen.lang, pair.chosen.index],
+            answers[id, pair.rejected.lang, pair.rejected.index] if method == "dpo" else [],
         )
-        for row in rows
-        for pair in row.pairs
+        for id, pair in made
     ]
+
+
+def _token_ids(
+    samples: Sealed, shard: int, wanted: Mapping[Key, set[int]]
+) -> tuple[dict[Key, list[int]], dict[tuple[str, str, int], list[int]]]:
+    """The token ids of some prompts and of some answers to them; the others' are passed over."""
+    prompts: dict[Key, list[int]] = {}
+    answers: dict[tuple[str, str, int], list[int]] = {}
+    for batch in samples.batches(shard, ("id", "lang", "prompt_ids", "token_ids")):
+        keys = zip(batch["id"].to_pylist(), batch["lang"].to_pylist(), strict=True)
+        for place, key in enumerate(keys):
+            if key in wanted:
+                prompts[key] = batch["prompt_ids"][place].as_py()
+                own = batch["token_ids"][place].values
+                answers |= {(*key, k): own[k].as_py() for k in wanted[key]}
+    return prompts, answers

@@ -1,0 +1,152 @@
+"""What is known of scored responses without their texts: enough to choose pairs, small enough to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from croco.arrays import Bools, Floats, Ints
+from croco.languages import load_identifier, same_language
+from croco.recipe import Filters
+
+Signatures = npt.NDArray[np.uint16]
+
+#: Near-duplicates: characters of a piece of text, and minima kept of a text's pieces.
+PIECE, MINIMA = 5, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One value per response in every array; all responses to a prompt are here.
+
+    `prompt`, `lang` and `writer` are places in `ids`, `langs` and `writers`. `length` is in
+    characters, 0 where no filter needs it. `mark` is equal where texts are (and seldom otherwise).
+    `share` is the identifier's share of the asked language, NaN where nobody asked it.
+    `signature` (responses x `MINIMA`) is there where near-duplicates are looked for.
+    """
+
+    ids: Sequence[str]
+    langs: Sequence[str]
+    writers: Sequence[str]
+    prompt: Ints
+    lang: Ints
+    writer: Ints
+    reward: Floats
+    mark: Ints
+    length: Ints
+    cut_off: Bools
+    empty: Bools
+    share: Floats
+    signature: Signatures | None = None
+
+    def take(self, rows: Ints) -> Facts:
+        """Facts about some of the responses alone."""
+        columns = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if isinstance(getattr(self, field.name), np.ndarray)
+        }
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFacts:
+    """What is read off texts alone, in their order: fields are those of `Facts`."""
+
+    mark: Ints
+    length: Ints
+    empty: Bools
+    share: Floats
+    signature: Signatures | None
+
+
+def text_facts(texts: pa.Array, langs: Sequence[str], lang: Ints, filters: Filters) -> TextFacts:
+    """What the filters need to know of texts; `lang` is each text's place in `langs`."""
+    shares, pieces = np.full(len(texts), np.nan), None
+    if filters.wrong_language != "off":
+        asked = [langs[code] for code in lang]
+        shares = language_shares(texts.to_pylist(), asked, filters)
+    if filters.near_duplicates is not None:
+        pieces = signatures(texts.to_pylist())
+    length = np.zeros(len(texts), np.int64)
+    if filters.max_length_ratio is not None:  # to count characters takes as long as all the rest
+        length = pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+    mark, empty = marks(texts)
+    return TextFacts(mark, length, empty, shares, pieces)
+
+
+def marks(texts: pa.StringArray) -> tuple[Ints, Bools]:
+    """A number per text, equal for equal texts and seldom otherwise; and which texts are blank.
+
+    The number is made of a text's size and the 8 bytes in its middle. Most texts are seen to be
+    neither alike nor blank from these alone, without a look at the rest.
+    """
+    _, starts, data = texts.buffers()
+    ends = np.frombuffer(starts, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    letters = np.frombuffer(data, np.uint8) if data else np.zeros(1, np.uint8)
+    size = np.diff(ends)
+    middle = ends[:-1] + np.maximum(size // 2 - 4, 0)
+    last = np.maximum(ends[1:] - 1, 0)
+    piece = letters[np.minimum(middle[:, None] + np.arange(8, dtype=np.int32), last[:, None])]
+    blank = (size == 0) | _IN_SPACE[piece].all(axis=1)
+    for row in np.flatnonzero(blank):
+        blank[row] = not texts[row].as_py().strip()
+    bits = np.where(size > 0, piece.view(np.uint64).ravel(), np.uint64(0))
+    mixed = bits * np.uint64(0x9E3779B97F4A7C15) + size.astype(np.uint64)
+    return mixed.view(np.int64), blank
+
+
+#: Bytes that occur in white space, as UTF-8.
+_IN_SPACE = np.zeros(256, bool)
+_IN_SPACE[[*"".join(c for c in map(chr, range(0x3001)) if c.isspace()).encode()]] = True
+
+
+def language_shares(texts: Sequence[str], langs: Sequence[str], filters: Filters) -> Floats:
+    """The share of the asked language in each text, by the filters' identifier."""
+    rankings = load_identifier(filters.identifier).identify(texts)
+    return np.array(
+        [
+            sum(share for tag, share in ranking if same_language(tag, lang))
+            for ranking, lang in zip(rankings, langs, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
+def signatures(texts: Sequence[str]) -> Signatures:
+    """MinHash of each text's 5-character pieces, case and white space aside (Broder, 1997).
+
+    The share of equal entries of two signatures estimates the share of pieces that the texts have in
+    common (Jaccard), with a standard error of at most 0.06.
+    """
+    rows = [_minima(" ".join(text.casefold().split())) for text in texts]
+    return np.array(rows, dtype=np.uint16).reshape(len(texts), MINIMA)
+
+
+_ODD = np.random.default_rng(5).integers(0, 2**63, MINIMA, dtype=np.uint64) * np.uint64(
+    2
+) + np.uint64(1)
+
+
+def _minima(text: str) -> Signatures:
+    points = np.frombuffer(text.ljust(PIECE).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    pieces = np.lib.stride_tricks.sliding_window_view(points, PIECE)
+    with np.errstate(over="ignore"):
+        hashed = (pieces * _ODD[:PIECE]).sum(axis=1, dtype=np.uint64)
+        hashed = np.unique(hashed ^ (hashed >> np.uint64(29)))
+        least = (hashed[:, None] * _ODD).min(axis=0)
+    return np.asarray(least >> np.uint64(20)).astype(np.uint16)
+
+
+def near_duplicates(best_first: Signatures, similarity: float) -> Bools:
+    """Which rows of one pool are at least so similar to a better one that is kept."""
+    alike = (best_first[:, None] == best_first[None]).mean(axis=2) >= similarity
+    kept = np.zeros(len(best_first), bool)
+    for k in range(len(best_first)):
+        kept[k] = not (alike[k] & kept).any()
+    return ~kept

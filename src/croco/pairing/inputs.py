@@ -1,0 +1,302 @@
+"""Rows of the user's files as flat columns: one scored response each, what is wrong refused with a reason.
+
+A row is one response (`id, lang, response, reward`), a conversation whose last turn is the response
+(`messages`, `reward_score`), or all responses to a prompt (`responses`, `rewards`). `finish_reason`,
+`policy` (or `model`: who wrote it) and `prompt` are used where they are there; other columns stay with
+their row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from croco.arrays import Ints
+from croco.languages import checked_tag
+
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+#: The columns that are understood, and the types they are read as.
+FORM = {
+    "id": pa.string(),
+    "lang": pa.string(),
+    "prompt": pa.string(),
+    "messages": _TURNS,
+    "response": pa.string(),
+    "reward": pa.float64(),
+    "reward_score": pa.float64(),
+    "finish_reason": pa.string(),
+    "responses": pa.list_(pa.string()),
+    "rewards": pa.list_(pa.float64()),
+    "finish_reasons": pa.list_(pa.string()),
+    "policy": pa.string(),
+    "model": pa.string(),
+}
+
+#: The columns that a pair has in its own way; all others are carried along.
+OWN = {
+    "id",
+    "lang",
+    "prompt",
+    "messages",
+    "response",
+    "reward",
+    "reward_score",
+    "responses",
+    "rewards",
+}
+
+NO_ID, NO_LANG, BAD_LANG = "no id", "no lang", "lang is not a BCP-47 tag"
+NO_TEXT, NO_REWARD, NOT_FINITE = "no response", "no reward", "reward is not a finite number"
+UNEQUAL, NOT_ASSISTANT = "unequal numbers of responses and rewards", "no assistant turn at the end"
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Responses as columns: id, lang, response, reward, finish_reason, policy, has_prompt.
+
+    `row` is each one's row in the table it came from, `item` its place in that row. `refused` holds
+    rows of the table with the reason.
+    """
+
+    table: pa.Table
+    row: Ints
+    item: Ints
+    refused: list[tuple[int, str]]
+
+
+def flat(rows: pa.Table, default_lang: str | None) -> Flat:
+    """The responses of a table that has the columns of `FORM`; those that cannot be used are refused."""
+    many = pc.is_valid(rows["responses"]).to_numpy(zero_copy_only=False)
+    parts, refused = [], []
+    if not many.any():  # all rows as they are: texts are not copied
+        parts.append(_single(rows, np.arange(len(many))))
+    elif not many.all():
+        single = np.flatnonzero(~many)
+        parts.append(_single(rows.take(pa.array(single)), single))
+    if many.any():
+        listed, unequal = _listed(rows, np.flatnonzero(many))
+        parts.append(listed)
+        refused += [(row, UNEQUAL) for row in unequal]
+    table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
+    if default_lang is not None:
+        table = _set(table, "lang", pc.fill_null(table["lang"], default_lang))
+    reasons = _reasons(table)
+    bad = np.array([reason is not None for reason in reasons], dtype=bool)
+    place, item = table["row"].to_numpy(), table["item"].to_numpy()
+    refused += [(int(place[k]), str(reasons[k])) for k in np.flatnonzero(bad)]
+    if bad.any():
+        table, place, item = table.filter(pa.array(~bad)), place[~bad], item[~bad]
+    return Flat(_tagged(table), place, item, refused)
+
+
+def _single(rows: pa.Table, places: Ints) -> pa.Table:
+    """Rows of one response each; `places` are where they come from."""
+    turns = rows["messages"].combine_chunks()
+    last, count = _last_turn(turns)
+    said = last.field("content")
+    spoken = pc.if_else(pc.equal(last.field("role"), "assistant"), said, None)
+    prompted = pc.or_(pc.is_valid(rows["prompt"]), pc.greater(count, 1))
+    return _table(
+        rows,
+        response=_filled(rows["response"], spoken),
+        reward=_filled(rows["reward"], rows["reward_score"]),
+        finish=rows["finish_reason"],
+        has_prompt=prompted,
+        row=places,
+        item=np.zeros(len(places), np.int64),
+    )
+
+
+def _filled(column: Any, other: Any) -> Any:
+    return pc.coalesce(column, other) if column.null_count else column
+
+
+def _last_turn(turns: pa.ListArray) -> tuple[pa.StructArray, pa.Array]:
+    """Each conversation's last turn, null where there is none, and how many turns it has."""
+    count = pc.fill_null(turns.value_lengths(), 0)
+    sizes = count.to_numpy(zero_copy_only=False)
+    ends = np.cumsum(sizes) - 1
+    return turns.flatten().take(pa.array(ends, mask=sizes == 0)), count
+
+
+def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[int]]:
+    """Rows of many responses, a row for each; and the rows whose lists are of unequal lengths."""
+    rows = rows.take(pa.array(places)).combine_chunks()
+    counts = [
+        pc.fill_null(rows[name].combine_chunks().value_lengths(), -1).to_numpy(zero_copy_only=False)
+        for name in ("responses", "rewards", "finish_reasons")
+    ]
+    equal = (counts[0] == counts[1]) & ((counts[2] == counts[0]) | (counts[2] < 0))
+    unequal = [int(place) for place in places[~equal]]
+    rows, places, sizes = rows.filter(pa.array(equal)), places[equal], counts[0][equal]
+    finish = rows["finish_reasons"].combine_chunks()
+    known = np.repeat(counts[2][equal] >= 0, sizes)
+    at = np.cumsum(known) - 1
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    table = _table(
+        rows.take(pa.array(np.repeat(np.arange(len(sizes)), sizes))),
+        response=rows["responses"].combine_chunks().flatten(),
+        reward=rows["rewards"].combine_chunks().flatten(),
+        finish=finish.flatten().take(pa.array(at, mask=~known)),
+        has_prompt=None,
+        row=np.repeat(places, sizes),
+        item=np.arange(int(sizes.sum())) - starts,
+    )
+    return table, unequal
+
+
+def _table(
+    rows: pa.Table,
+    *,
+    response: Any,
+    reward: Any,
+    finish: Any,
+    has_prompt: Any,
+    row: Ints,
+    item: Ints,
+) -> pa.Table:
+    return pa.table(
+        {
+            "id": rows["id"],
+            "lang": rows["lang"],
+            "response": response,
+            "reward": reward,
+            "finish_reason": finish,
+            "policy": pc.coalesce(rows["policy"], rows["model"], ""),
+            "has_prompt": pc.is_valid(rows["prompt"]) if has_prompt is None else has_prompt,
+            "row": pa.array(row, pa.int64()),
+            "item": pa.array(item, pa.int64()),
+        }
+    )
+
+
+def _reasons(table: pa.Table) -> npt.NDArray[np.object_]:
+    """Why each response cannot be used, None where it can."""
+    finite = pc.fill_null(pc.is_finite(table["reward"]), False)
+    conditions = [
+        (NO_ID, pc.is_null(table["id"])),
+        (NO_LANG, pc.is_null(table["lang"])),
+        (NO_TEXT, pc.is_null(table["response"])),
+        (NO_REWARD, pc.is_null(table["reward"])),
+        (NOT_FINITE, pc.invert(finite)),
+        (BAD_LANG, pc.is_in(table["lang"], pa.array(_bad_tags(table["lang"]), pa.string()))),
+    ]
+    found = np.full(table.num_rows, None, dtype=object)
+    for reason, hit in reversed(conditions):
+        found[hit.to_numpy()] = reason
+    return found
+
+
+def _bad_tags(tags: pa.ChunkedArray) -> list[str]:
+    bad = []
+    for tag in pc.unique(tags.drop_null()).to_pylist():
+        try:
+            checked_tag(tag)
+        except ValueError:
+            bad.append(tag)
+    return bad
+
+
+def _tagged(table: pa.Table) -> pa.Table:
+    """Language tags in their normal form."""
+    coded = table["lang"].combine_chunks().dictionary_encode()
+    normal = pa.array([checked_tag(tag) for tag in coded.dictionary.to_pylist()], pa.string())
+    return _set(table, "lang", normal.take(coded.indices))
+
+
+def _set(table: pa.Table, name: str, column: Any) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def text_of(values: dict[str, Any], item: int) -> str:
+    """The response in a row, by its item: what `flat` found there."""
+    if values.get("responses") is not None:
+        return str(values["responses"][item])
+    said = values.get("response")
+    return str(said if said is not None else values["messages"][-1]["content"])
+
+
+def prompt_of(values: dict[str, Any]) -> list[dict[str, str]]:
+    """The prompt that a row holds itself, as messages; ValueError where it holds none."""
+    prompt, messages = values.get("prompt"), values.get("messages")
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": whole_text("prompt", prompt)}]
+    if prompt is None and messages and messages[-1].get("role") == "assistant":
+        messages = messages[:-1]
+    found = turns(prompt if prompt is not None else messages or [])
+    if not found:
+        raise ValueError("it has no prompt")
+    return found
+
+
+def extras_of(values: dict[str, Any], item: int) -> dict[str, Any]:
+    """What else a row says of a response: its other columns, of lists the response's own value."""
+    many = values.get("responses")
+    found = {}
+    for name, value in values.items():
+        if name in OWN or value is None:
+            continue
+        listed = isinstance(value, list) and many is not None and len(value) == len(many)
+        name = "finish_reason" if name == "finish_reasons" else name
+        found[name] = value[item] if listed else value
+    return found
+
+
+def canonical(values: Any) -> dict[str, Any]:
+    """A row of any JSON in the types of `FORM`; ValueError says what cannot be read."""
+    if not isinstance(values, dict):
+        raise ValueError("it is not a JSON object")
+    return {name: _read(name, values[name], kind) for name, kind in FORM.items() if name in values}
+
+
+def _read(name: str, value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_list(kind):
+        if name == "messages":
+            return turns(value)
+        if not isinstance(value, list):
+            raise ValueError(f"field {name!r} is not a list")
+        return [_read(name, one, kind.value_type) for one in value]
+    if pa.types.is_floating(kind):
+        return _number(name, value)
+    if name == "prompt" and isinstance(value, list):
+        return "".join(turn["content"] for turn in turns(value))
+    if name == "id" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"field {name!r} is {value!r}, not a string")
+    return whole_text(name, value)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)  # a number that is written as a string is a number
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"field {name!r} is {value!r}, not a number") from None
+    return number if math.isfinite(number) else math.nan
+
+
+def turns(value: Any) -> list[dict[str, str]]:
+    """A conversation's turns, role and content each; ValueError where it is none."""
+    try:
+        return [{key: whole_text(key, turn[key]) for key in ("role", "content")} for turn in value]
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError("messages are not a list of turns with role and content") from None
+
+
+def whole_text(name: str, value: str) -> str:
+    """The text; ValueError where it cannot be written as UTF-8, such as JSON's lone "\\ud800"."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"field {name!r} holds half a character") from None
+    return value

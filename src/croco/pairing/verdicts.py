@@ -1,0 +1,195 @@
+"""What the doctor's figures mean, in words, and what to do: one `Verdict` per question and language.
+
+The thresholds are ours: where a figure passes `LOOK` it deserves a look, where it passes `BAD` the pairs
+teach something else than quality, or too little of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from croco.pairing.doctor import OVERALL
+
+Level = Literal["good", "look", "bad"]
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One finding: how bad, where (a language or `overall`), what, and what to do about it."""
+
+    level: Level
+    lang: str
+    finding: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A figure with its thresholds, and the words for it."""
+
+    figure: Callable[[Figures], float | None]
+    look: float
+    bad: float
+    finding: str
+    remedy: str
+
+
+QUESTIONS = (
+    Question(
+        lambda f: f.get("target_below_minimum"),
+        0.25,
+        0.5,
+        "mean - 2 std lies below the minimum in {:.0%} of the pools: there mean-2std is no more than min",
+        "sample more answers per prompt, or use a nearer target such as mean-1std or q1",
+    ),
+    Question(
+        lambda f: _bound(f.get("longer_is_chosen"), upper=False),
+        0.6,
+        0.7,
+        "the longer side is chosen in at least {:.0%} of the pairs: the pairs teach length",
+        "set --max-length-ratio, or use a reward that does not pay for length",
+    ),
+    Question(
+        lambda f: 1 - _or_one(_bound(f.get("longer_is_chosen"), upper=True)),
+        0.6,
+        0.7,
+        "the shorter side is chosen in at least {:.0%} of the pairs: the pairs teach brevity",
+        "set --max-length-ratio, or use a reward that does not punish length",
+    ),
+    Question(
+        lambda f: f.get("only_rejected_in_language"),
+        0.05,
+        0.15,
+        "in {:.0%} of the pairs rejected alone is in the prompt's language",
+        "set --wrong-language only-as-rejected, or put a language gate on the reward",
+    ),
+    Question(
+        lambda f: f.get("only_chosen_in_language"),
+        0.3,
+        0.6,
+        "in {:.0%} of the pairs chosen alone is in the prompt's language: they teach the language first",
+        "that is right for a policy that answers in the wrong language; else --wrong-language drop",
+    ),
+    Question(
+        lambda f: f.get("prompt_not_in_chosens_language"),
+        0.05,
+        0.3,
+        "{:.0%} of the pairs show the prompt in another language than chosen's: they teach to switch",
+        "use --prompt-language chosen",
+    ),
+    Question(
+        lambda f: f.get("tied_best"),
+        0.1,
+        0.3,
+        "several responses share the highest reward in {:.0%} of the pools: chosen is one of them by rule",
+        "score in float32 without rounding, or use a reward that does not saturate",
+    ),
+    Question(
+        lambda f: f.get("repeats"),
+        0.1,
+        0.3,
+        "{:.0%} of the responses repeat another one of their pool",
+        "sample at a higher temperature or top-p",
+    ),
+    Question(
+        lambda f: f.get("chosen_cut_off"),
+        0.001,
+        0.05,
+        "{:.0%} of the chosen responses were cut off by the token limit",
+        "keep --cut-off only-as-rejected, and raise max_tokens",
+    ),
+    Question(
+        lambda f: f.get("cut_off"),
+        0.2,
+        0.5,
+        "{:.0%} of the responses were cut off by the token limit",
+        "raise max_tokens: what is cut off can be compared but not learned from",
+    ),
+    Question(
+        lambda f: f.get("empty"),
+        0.02,
+        0.1,
+        "{:.0%} of the responses are empty",
+        "look at the prompts' chat template and the stop strings",
+    ),
+    Question(
+        lambda f: _share(f.get("without_pair"), f.get("pools")),
+        0.05,
+        0.2,
+        "{:.0%} of the pools give no pair",
+        "see the reasons in summary.json or the report",
+    ),
+    Question(
+        lambda f: None if f.get("pool_size") is None else 1 - f["pool_size"] / 32,
+        0.5,
+        0.75,
+        "the pools are small: half of them hold no more than {n:.0f} responses",
+        "sample more answers per prompt: the gap grows with n (see the table by n)",
+    ),
+)
+
+
+def verdicts(diagnosis: dict[str, Any]) -> list[Verdict]:
+    """What deserves a word, the worst first; a good word where nothing does.
+
+    A language is named where it is worse than all languages together.
+    """
+    found = [one for lang, own in diagnosis["languages"].items() for one in _of(lang, own)]
+    overall = {(one.level, one.remedy) for one in found if one.lang == OVERALL}
+    worse = [one for one in found if one.lang == OVERALL or (one.level, one.remedy) not in overall]
+    worse += list(_supply(diagnosis))
+    order = {"bad": 0, "look": 1}
+    worse.sort(key=lambda one: (order[one.level], one.lang != OVERALL, one.lang))
+    return worse or [Verdict("good", OVERALL, "nothing stands out", "train on them")]
+
+
+def _of(lang: str, figures: Figures) -> Iterator[Verdict]:
+    for question in QUESTIONS:
+        value = question.figure(figures)
+        if value is not None and value > question.look:
+            level: Level = "bad" if value > question.bad else "look"
+            said = question.finding.format(value, n=figures.get("pool_size") or 0)
+            yield Verdict(level, lang, said, question.remedy)
+
+
+def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
+    """Languages that supply far more of the chosen, or of the rejected, than their share."""
+    matrix = diagnosis["matrix"]
+    total = sum(n for row in matrix.values() for n in row.values())
+    langs = {lang for row in matrix.values() for lang in row} | set(matrix)
+    if diagnosis["settings"]["scope"] != "multilingual" or len(langs) < 2:
+        return
+    for lang in sorted(langs):
+        chosen = sum(matrix.get(lang, {}).values()) / total
+        rejected = sum(row.get(lang, 0) for row in matrix.values()) / total
+        for side, share in (("chosen", chosen), ("rejected", rejected)):
+            if share > 1.5 / len(langs):
+                level: Level = "bad" if share > 2.5 / len(langs) else "look"
+                yield Verdict(
+                    level,
+                    lang,
+                    f"{lang} supplies {share:.0%} of {side}, where an equal share is"
+                    f" {1 / len(langs):.0%}",
+                    "rewards differ in level between languages: use --normalise zscore"
+                    if diagnosis["settings"]["normalise"] == "none"
+                    else "answers differ in quality between languages, or in spread of reward",
+                )
+
+
+def _bound(rule: dict[str, Any] | None, *, upper: bool) -> float | None:
+    """A bound of a rule's interval, its share where there is no interval."""
+    if rule is None:
+        return None
+    bound = rule["ci"][1 if upper else 0]
+    return float(rule["share"] if bound is None else bound)
+
+
+def _or_one(value: float | None) -> float:
+    return 1.0 if value is None else value
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None
