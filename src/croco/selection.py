@@ -158,8 +158,10 @@ class _Block:
 
 
 def _blocks(values: Floats, table: dict[str, npt.NDArray[Any]]) -> Iterator[_Block]:
-    by_pool = np.argsort(table["pools"], kind="stable")
-    label, start, size = np.unique(table["pools"][by_pool], return_index=True, return_counts=True)
+    by_pool = np.argsort(table["pools"])
+    ordered = table["pools"][by_pool]
+    start = np.flatnonzero(np.append(True, np.diff(ordered) != 0)[: len(ordered)])
+    label, size = ordered[start], np.diff(np.append(start, len(ordered)))
     for n in np.unique(size):
         own = size == n
         rows = by_pool[start[own, None] + np.arange(n)]

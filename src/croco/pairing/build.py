@@ -118,12 +118,16 @@ def build(
 
 def _pools(facts: Facts, scope: str) -> tuple[list[Key], Ints]:
     """The pools' keys, sorted, and the place of each response's pool among them."""
+    many = len(facts.langs)
+    code = facts.prompt if scope == "multilingual" else facts.prompt * many + facts.lang
+    present = np.flatnonzero(np.bincount(code))
+    place = np.zeros(present[-1] + 1, np.int64)
+    place[present] = np.arange(len(present))
     if scope == "multilingual":
-        present, pool = np.unique(facts.prompt, return_inverse=True)
-        return [(facts.ids[code], MULTIPLE) for code in present], pool
-    present, pool = np.unique(facts.prompt * len(facts.langs) + facts.lang, return_inverse=True)
-    parts = (divmod(int(code), len(facts.langs)) for code in present)
-    return [(facts.ids[prompt], facts.langs[lang]) for prompt, lang in parts], pool
+        keys = [(facts.ids[one], MULTIPLE) for one in present.tolist()]
+    else:
+        keys = [(facts.ids[one // many], facts.langs[one % many]) for one in present.tolist()]
+    return keys, place[code]
 
 
 def _filtered(

@@ -74,8 +74,11 @@ class Tables:
                 _as_parquet(self.folder / f"{name}.jsonl")
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+    return _JSON.encode(row) + "\n"
 
 
 def _as_parquet(path: Path) -> None:

@@ -94,7 +94,7 @@ class JsonLines:
     def fetch(self, offsets: Sequence[int]) -> list[dict[str, Any]]:
         """The objects of the lines that start at some offsets."""
         with self.path.open("rb") as file:  # not mapped: a map's pages count as memory in use
-            return [json.loads(_line_at(file, offset)) for offset in offsets]
+            return [json.loads(_line_at(file, offset).decode("utf-8-sig")) for offset in offsets]
 
     def _sniff(self) -> pa.Schema:
         """The types to read by: as `FORM`, but numbers where the first ids are numbers."""
