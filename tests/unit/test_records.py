@@ -5,12 +5,30 @@ import pyarrow as pa
 import pytest
 
 from croco import records
-from croco.records import Pair, Pairs, Rewards, Side, decode, encode, schema
+from croco.records import Barred, Pair, Pairs, Rewards, Side, decode, encode, schema
 
-SIDE = Side("es", 3, "hola", [5, 6, 2], 0.5, "stop")
+SIDE = Side("es", 3, "hola", 0.5, 1.5, "stop", "m@1")
 ROWS = [
-    Pairs("p1", "mul", [Pair("es", [1, 2], SIDE, SIDE)], 4, 0.1, 0.2, True, ""),
-    Pairs("p2", "es", [], 0, float("inf"), 0.0, False, "the pool is empty"),
+    Pairs(
+        id="p1",
+        lang="mul",
+        pairs=[Pair("es", SIDE, SIDE)],
+        pool_size=4,
+        pool_mean=0.1,
+        pool_std=0.2,
+        pool_min=-1.0,
+        pool_max=float("inf"),
+        best=1,
+        repeats=0,
+        cut_off=2,
+        empty=0,
+        fallback=True,
+        reason="",
+        scores=[1.5, 0.5],
+        barred=[Barred("es", 1, True, "empty")],
+        refused=["the reward gap is too small"],
+        raw=[["es", "en"]],
+    ),
     Rewards("p1", "es", [0.5, -1.0], {"quality": [0.5, 1.0]}),
 ]
 

@@ -11,9 +11,17 @@ from html.parser import HTMLParser
 
 import pytest
 
+from croco.pairing.verdicts import Verdict
 from croco.records import Audit, Metric, Side, Step
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, mark, page
-from croco.report.plots import Pool, curve_plot, forest_plot, reward_plot
+from croco.report.plots import (
+    Pool,
+    curve_plot,
+    forest_plot,
+    reward_plot,
+    size_plot,
+    spread_plot,
+)
 from croco.report.summary import summary
 
 NAN = float("nan")
@@ -32,8 +40,33 @@ STEPS = [Step(k, k / 4, 0.7 - k / 10, 1e-4, -50.0, -60.0 - k, k / 2, 0.5) for k 
 POOLS = [Pool("de", [0.0, 1.0, 2.0], [2.0], [0.0]), Pool("fr", [3.0, 4.0], [4.0], [3.0])]
 
 
+def diagnosis(text="plain"):
+    """A pair doctor's, of a pairing that spans languages."""
+    rule = {"share": 0.625, "ci": [0.5, 0.75], "pairs": 40}
+    sizes = [{"n": n, "pools": 9, "gap": n / 8, "target_below_minimum": 1 / n} for n in (4, 8)]
+    figures = {
+        "pairs": 40,
+        "pools": 41,
+        "target_below_minimum": 0.31,
+        "longer_is_chosen": rule,
+        "margins": [1.0, 2.0, 3.0, 4.0, 5.0],
+        "length_gaps": [-2.0, -1.0, 0.0, 1.0, 2.0],
+        "by_n": sizes,
+    }
+    return {
+        "name": text,
+        "settings": {"scope": "multilingual"},
+        "languages": {"de": figures, "fr": {"pairs": 0, "margins": [], "length_gaps": []}},
+        "matrix": {"de": {"fr": 17}},
+        "matrix_of_raw_rewards": {"fr": {"fr": 23}},
+        "on_policy": {"policy": text, "chosen": 0.5, "rejected": None},
+        "n_advice": text,
+        "verdicts": [Verdict("bad", "de", text, text)],
+    }
+
+
 def report(text="plain"):
-    side = Side("de", 0, text, [1], 1.5, "length")
+    side = Side("de", 0, text, 1.5, 1.5, "length", text)
     return Report(
         name=text,
         seed=42,
@@ -43,7 +76,8 @@ def report(text="plain"):
         curves={"dpo": STEPS},
         pools={"dpo": POOLS},
         rows=[StageRows("score", 119, 1, {text: 1})],
-        pairing=[Pairing("dpo", "mean-2std", 40, 36, 30, {text: 4})],
+        pairing=[Pairing("dpo", "mean-2std", 40, 36, 30, {text: 4}, {text: 2}, {text: 1})],
+        diagnoses=[diagnosis(text)],
         triples=[Triple("dpo", text, "de", text, side, side)],
         answers=[Answers("dpo", text, "de", text, text, text, 0.7, "en", "de")],
         recipe=f"name: {text}",
@@ -144,7 +178,7 @@ def test_page_escapes_every_text():
     assert not seen.open
     assert {"script", "b", "link", "img", "iframe"}.isdisjoint(seen.tags)
     # result, note, error, reason, prompts, ids and answers all show the text as it was written
-    assert " ".join(seen.words).count(EVIL) >= 13
+    assert " ".join(seen.words).count(EVIL) >= 20
 
 
 def test_page_reaches_for_nothing_outside():
@@ -174,6 +208,20 @@ def test_page_says_what_was_found():
     assert "30 (75 %)" in text
     assert "score 119 1 1 \N{MULTIPLICATION SIGN} plain" in text
     assert "chosen · reward 1.50 · de · cut off" in text
+
+
+def test_page_says_what_the_pair_doctor_found():
+    text = words(page(report()))
+    assert "bad , de: plain; plain." in text
+    assert "de 41 40 31% 62% [50%, 75%] n/a" in text
+    assert "Language of chosen (down) and of rejected (across) de fr de 0 17 fr 0 0" in text
+    assert "by raw rewards de fr de 0 0 fr 0 23" in text
+    assert "Written by plain: 50% of the chosen, n/a of the rejected." in text
+
+
+def test_plots_of_pairs():
+    assert "Gap, and share" in size_plot({"de": diagnosis()["languages"]["de"]["by_n"]}, "s")
+    assert ">de</text>" in spread_plot(diagnosis()["languages"], "d")
 
 
 def test_a_mark_that_is_only_there_for_its_width_is_hidden():
@@ -239,9 +287,10 @@ def test_reward_plot_stays_small():
     assert len(re.findall(r"<use [^>]*series-0", svg)) == 150
 
 
-@pytest.mark.parametrize("plot", [forest_plot, curve_plot, reward_plot])
+@pytest.mark.parametrize("plot", [forest_plot, curve_plot, reward_plot, size_plot, spread_plot])
 def test_plots_of_nothing(plot):
-    assert plot([], "x").startswith("<svg ")
+    empty = {} if plot in (size_plot, spread_plot) else []
+    assert plot(empty, "x").startswith("<svg ")
 
 
 def test_importing_the_report_loads_no_plotting():

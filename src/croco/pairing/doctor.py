@@ -125,7 +125,9 @@ def _pair_figures(
     return {
         "margin": _mean(gap),
         "median_margin": _known(float(np.median(gap))) if gap.size else None,
+        "margins": _quantiles(gap),
         "length_gap": _mean(lengths[0] - lengths[1]),
+        "length_gaps": _quantiles(lengths[0] - lengths[1]),
         "longer_is_chosen": _rule(*lengths, ids, seed),
         "in_language_is_chosen": _rule(
             np.array(sides[0]), np.array(sides[1]), [pairs.id[k] for k in told], seed
@@ -273,6 +275,12 @@ def _matrix(pairs: Pairs) -> dict[str, dict[str, int]]:
 
 def _mean(values: Floats | Ints | Bools | Sequence[Any]) -> float | None:
     return float(np.mean(values)) if len(values) else None
+
+
+def _quantiles(values: Floats | Ints) -> list[float]:
+    """The 5, 25, 50, 75 and 95 % quantiles."""
+    found = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]) if len(values) else np.zeros(0)
+    return list(map(float, found))
 
 
 def _flagged(flags: Ints) -> float | None:

@@ -180,11 +180,8 @@ def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
 
 
 def _bound(rule: dict[str, Any] | None, *, upper: bool) -> float | None:
-    """A bound of a rule's interval, its share where there is no interval."""
-    if rule is None:
-        return None
-    bound = rule["ci"][1 if upper else 0]
-    return float(rule["share"] if bound is None else bound)
+    """A bound of a rule's interval; None where there are too few pairs for one."""
+    return None if rule is None else rule["ci"][1 if upper else 0]
 
 
 def _or_one(value: float | None) -> float:

@@ -51,6 +51,7 @@ class Pairing:
     """What an arm's pairing made of its pools; `without` counts pools that gave no pair, by reason.
 
     `fallbacks` counts pools whose target lay below every reward, so that rejected is the minimum.
+    `filtered` counts responses that a filter kept from a side, `refused` pairs that were refused.
     """
 
     arm: str
@@ -59,6 +60,8 @@ class Pairing:
     pairs: int
     fallbacks: int
     without: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,10 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the page shows; `curves` and `pools` are by arm, `notes` one paragraph each."""
+    """All that the page shows; `curves` and `pools` are by arm, `notes` one paragraph each.
+
+    `diagnoses` are the pair doctor's, with their verdicts.
+    """
 
     name: str
     seed: int
@@ -104,6 +110,7 @@ class Report:
     pools: dict[str, list[Pool]] = field(default_factory=dict)
     rows: list[StageRows] = field(default_factory=list)
     pairing: list[Pairing] = field(default_factory=list)
+    diagnoses: list[dict[str, Any]] = field(default_factory=list)
     triples: list[Triple] = field(default_factory=list)
     answers: list[Answers] = field(default_factory=list)
     recipe: str = ""
@@ -125,6 +132,7 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "delta": delta, "mark": mark, "lang_name": lang_name}
+    environment.filters["share"] = share
     drawn = {
         kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
         for kind, plot in _drawn(report).items()
@@ -143,6 +151,16 @@ def page(report: Report) -> str:
 def number(value: float, decimals: int = 2) -> str:
     """A number with so many decimals, or "n/a" where there is none."""
     return f"{value:.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def share(value: float | dict[str, Any] | None) -> str:
+    """A share in per cent, a rule's with its interval, or "n/a" where it is not known."""
+    if value is None:
+        return "n/a"
+    if not isinstance(value, dict):
+        return f"{value:.0%}"
+    low, high = (share(bound) for bound in value["ci"])
+    return f"{value['share']:.0%} [{low}, {high}]"
 
 
 def delta(row: Metric) -> str:
@@ -173,12 +191,25 @@ def _drawn(report: Report) -> dict[str, dict[str, str]]:
             arm: plots.curve_plot(steps, f"curve-{k}")
             for k, (arm, steps) in enumerate(report.curves.items())
         },
+        "sizes": {
+            one["name"]: plots.size_plot(_by_n(one), f"sizes-{k}")
+            for k, one in enumerate(report.diagnoses)
+        },
+        "spreads": {
+            one["name"]: plots.spread_plot(one["languages"], f"spread-{k}")
+            for k, one in enumerate(report.diagnoses)
+        },
         "rewards": {
             arm: plots.reward_plot(pools, f"reward-{k}")
             for k, (arm, pools) in enumerate(report.pools.items())
             if pools
         },
     }
+
+
+def _by_n(diagnosis: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    found = {lang: own.get("by_n") for lang, own in diagnosis["languages"].items()}
+    return {lang: sizes for lang, sizes in found.items() if sizes}
 
 
 def _by_metric(metrics: Sequence[Metric]) -> dict[str, list[Metric]]:

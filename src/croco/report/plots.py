@@ -76,6 +76,53 @@ def _thinned(values: Sequence[float]) -> list[float]:
     return [ordered[round(k * (len(ordered) - 1) / (POINTS - 1))] for k in range(POINTS)]
 
 
+def size_plot(sizes: dict[str, list[dict[str, Any]]], name: str) -> str:
+    """What smaller pools would give, per language: the gap, and how often the target is out of reach."""
+    panels = {
+        "gap of chosen and rejected, in std": "gap",
+        "mean - 2 std below the minimum": "target_below_minimum",
+    }
+    with _style():
+        figure, axes = _figure(1, 2, 8.4, 2.6)
+        for axis, (title, key) in zip(axes, panels.items(), strict=True):
+            for k, (lang, rows) in enumerate(sizes.items()):
+                style = {"color": SERIES[k % len(SERIES)], "marker": MARKERS[k % len(MARKERS)]}
+                known = [(row["n"], row[key]) for row in rows if row[key] is not None]
+                axis.plot(
+                    [n for n, _ in known], [y for _, y in known], markersize=4, label=lang, **style
+                )
+            ticks = sorted({row["n"] for rows in sizes.values() for row in rows})
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(ticks, [str(n) for n in ticks])
+            axis.minorticks_off()
+            axis.set_xlabel("responses in a pool")
+            axis.set_title(title, loc="left", fontweight="bold")
+        axes[1].set_ylim(-0.03, 1.03)
+        if sizes:
+            axes[0].legend(frameon=False, fontsize=8)
+        return _svg(figure, name, "Gap, and share of pools below the target, by pool size")
+
+
+def spread_plot(languages: dict[str, dict[str, Any]], name: str) -> str:
+    """Reward margins and length gaps of pairs per language: 5, 25, 50, 75 and 95 % quantiles."""
+    shown = [lang for lang, own in languages.items() if own.get("length_gaps")]
+    panels = {"reward margin": "margins", "chosen longer by, characters": "length_gaps"}
+    with _style():
+        figure, axes = _figure(1, 2, 8.4, 0.8 + 0.24 * max(1, len(shown)))
+        for axis, (title, key) in zip(axes, panels.items(), strict=True):
+            axis.axvline(0, color=INK, linewidth=0.8)
+            for y, lang in enumerate(shown):
+                if quantiles := languages[lang][key]:
+                    low, quarter, middle, upper, high = quantiles
+                    axis.plot([low, high], [y, y], "-", color=SERIES[0], linewidth=1)
+                    axis.plot([quarter, upper], [y, y], "-", color=SERIES[0], linewidth=4)
+                    axis.plot([middle], [y], "o", color=INK, markersize=4)
+            axis.set_yticks(range(len(shown)), shown)
+            axis.set_ylim(len(shown) - 0.4, -0.6)
+            axis.set_title(title, loc="left", fontweight="bold")
+        return _svg(figure, name, "Reward margins and length gaps of pairs")
+
+
 def curve_plot(steps: Sequence[Step], name: str) -> str:
     """Loss, margin, accuracy and both log-probabilities over the steps of one training run."""
     panels = {

@@ -11,8 +11,11 @@ from typing import Any
 import yaml
 
 from croco.metrics import compare
+from croco.pairing.doctor import diagnose
+from croco.pairing.exams import of_rows
+from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
-from croco.recipe import Section
+from croco.recipe import PairConfig, Section
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
 from croco.report.plots import Pool
@@ -47,6 +50,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         pools={arm: list(_pools(inputs, arm)) for arm in arms},
         rows=_rows(inputs),
         pairing=[_pairing(config.recipe["arms"][arm], inputs, arm) for arm in arms],
+        diagnoses=_diagnoses(config.recipe, inputs),
         triples=[triple for arm in arms for triple in _triples(inputs, arm)],
         answers=[answer for arm in arms for answer in _answers(inputs, base, arm)],
         recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
@@ -119,7 +123,25 @@ def _pairing(arm: dict[str, Any], inputs: Mapping[str, Sealed], name: str) -> Pa
         sum(len(row.pairs) for row in rows),
         sum(row.fallback for row in rows),
         dict(Counter(row.reason for row in rows if row.reason)),
+        dict(Counter(barred.reason for row in rows for barred in row.barred)),
+        dict(Counter(reason for row in rows for reason in row.refused)),
     )
+
+
+def _diagnoses(recipe: dict[str, Any], inputs: Mapping[str, Sealed]) -> list[dict[str, Any]]:
+    """What the pair doctor says of every pairing; arms of the same pairing are one."""
+    same: dict[str, list[str]] = {}
+    for arm, config in recipe["arms"].items():
+        same.setdefault(json.dumps(config["pair"], sort_keys=True), []).append(arm)
+    writer = next(iter(inputs["sample"].rows()), None)
+    found = []
+    for pairing, arms in same.items():
+        rows = inputs[f"{arms[0]}.pair"].rows()
+        config = PairConfig(**json.loads(pairing))
+        exam = of_rows(", ".join(arms), config, rows, writer.policy if writer else None)
+        diagnosis = diagnose(exam, recipe["evaluate"]["identifier"], recipe["seed"])
+        found.append(diagnosis | {"verdicts": verdicts(diagnosis)})
+    return found
 
 
 def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:

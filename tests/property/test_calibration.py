@@ -1,0 +1,96 @@
+"""Rewards made comparable across languages: each language's level is gone, the order within it stays."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from croco.calibration import Rewards, fit
+
+LANGS = ["en", "es", "ga"]
+#: (prompt, language, reward): every prompt has English, so that `reference` knows all.
+PROMPTS = st.lists(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-40, 40)), min_size=1, max_size=8),
+    min_size=1,
+    max_size=8,
+)
+
+
+def rows(prompts, shift=(0, 0, 0), scale=(1, 1, 1)):
+    flat = [
+        (k, lang, reward * scale[lang] + shift[lang])
+        for k, own in enumerate(prompts)
+        for lang, reward in [(0, k), *own]
+    ]
+    prompt, lang, reward = (np.array(column) for column in zip(*flat, strict=True))
+    return Rewards(reward.astype(float), prompt, lang, LANGS)
+
+
+@given(PROMPTS, st.sampled_from(["zscore", "rank", "reference"]), st.integers(-100, 100))
+def test_a_languages_level_makes_no_difference(prompts, method, shift):
+    plain, moved = rows(prompts), rows(prompts, shift=(0, shift, 2 * shift))
+    one, two = (fit(method, [own])(own) for own in (plain, moved))
+    assert one == pytest.approx(two, abs=1e-9)
+
+
+@given(PROMPTS, st.sampled_from(["zscore", "rank"]))
+def test_a_languages_scale_makes_no_difference(prompts, method):
+    plain, wide = rows(prompts), rows(prompts, scale=(1, 4, 16))
+    one, two = (fit(method, [own])(own) for own in (plain, wide))
+    assert one == pytest.approx(two, abs=1e-9)
+
+
+@given(PROMPTS, st.sampled_from(["zscore", "rank", "reference"]))
+def test_within_a_prompt_and_language_the_order_stays(prompts, method):
+    own = rows(prompts)
+    scores = fit(method, [own])(own)
+    for k in range(len(prompts)):
+        for lang in range(3):
+            here = (own.prompts == k) & (own.langs == lang)
+            order = np.argsort(own.rewards[here], kind="stable")
+            assert (np.diff(scores[here][order]) >= 0).all()
+
+
+@given(PROMPTS, st.sampled_from(["zscore", "rank", "reference"]))
+def test_parts_give_what_the_whole_gives(prompts, method):
+    whole = rows(prompts)
+    cut = len(prompts) // 2
+    parts = [
+        Rewards(whole.rewards[own], whole.prompts[own], whole.langs[own], LANGS)
+        for own in (whole.prompts < cut, whole.prompts >= cut)
+    ]
+    assert fit(method, parts)(whole) == pytest.approx(fit(method, [whole])(whole), abs=1e-9)
+
+
+def test_zscore_by_hand():
+    own = Rewards(np.array([1.0, 3.0, 7.0]), np.zeros(3, int), np.array([0, 0, 1]), LANGS)
+    found = fit("zscore", [own])
+    assert found(own).tolist() == [-1.0, 1.0, 0.0]  # a language with one reward is only shifted
+    assert found.levels == {"en": (2.0, 1.0), "es": (7.0, 0.0), "ga": (0.0, 0.0)}
+
+
+def test_rank_by_hand():
+    own = Rewards(np.array([5.0, 9.0, 9.0, 1.0]), np.zeros(4, int), np.zeros(4, int), LANGS)
+    assert fit("rank", [own])(own).tolist() == [0.375, 0.75, 0.75, 0.125]
+
+
+def test_reference_takes_the_prompts_english_level_off_first():
+    # Prompt 1 is harder in both languages; Spanish is 2 below English on both.
+    reward = np.array([10.0, 8.0, 8.5, 0.0, -2.0, -1.5])
+    own = Rewards(reward, np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 1, 1]), LANGS)
+    found = fit("reference", [own])
+    assert found(own).tolist() == pytest.approx([0, -1, 1, 0, -1, 1])
+    hard = fit("zscore", [own])(own)
+    assert hard[1] > hard[5]  # what zscore makes of the same: the prompt decides
+
+
+def test_reference_needs_english():
+    own = Rewards(np.array([1.0, 2.0]), np.array([0, 1]), np.array([0, 1]), LANGS)
+    assert np.isnan(fit("reference", [own])(own)).tolist() == [False, True]
+    british = Rewards(np.array([1.0, 2.0]), np.zeros(2, int), np.array([0, 1]), ["en-GB", "es"])
+    assert np.isfinite(fit("reference", [british])(british)).all()
+
+
+def test_none_changes_nothing():
+    own = rows([[(1, 3)]])
+    assert fit("none", [own])(own) is own.rewards
