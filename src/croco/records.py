@@ -126,8 +126,8 @@ class Pairs(Keyed):
 
     `lang` is the pool's language, or `mul` where the pool spans languages. Mean, deviation, minimum
     and maximum are those of the scores. `fallback` is true where a mean-based target lay below every
-    score, so that the strategy fell back to the minimum. `best` counts the responses that share the
-    maximum, `repeats` those with the text of another, `cut_off` and `empty` what they say.
+    score, so that the strategy fell back to the minimum. `best` counts the texts that share the
+    maximum, `repeats` the responses with the text of another, `cut_off` and `empty` what they say.
     `scores` are those of all responses, by language and place, `barred` who was kept from a side.
     `refused` are reasons of pairs that were picked and then refused. `raw` holds the languages of
     chosen and rejected as uncalibrated rewards would have had them, where rewards are calibrated.

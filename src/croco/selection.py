@@ -60,8 +60,8 @@ class Pools:
     """What is known of each pool; all arrays are of the length of `label`, which is sorted.
 
     `target` is the rejected strategy's (NaN where it has none). `fallback`: a mean-based target lay
-    below every reward, so that the strategy was the minimum. `best` counts the responses that share
-    the highest reward. `reason` is a code into `REASONS`, 0 where the pool gives a pair.
+    below every reward, so that the strategy was the minimum. `best` counts the texts that share the
+    highest reward. `reason` is a code into `REASONS`, 0 where the pool gives a pair.
     """
 
     label: Ints
@@ -185,10 +185,17 @@ def _select(block: _Block, rules: tuple[Rule, Rule], count: int) -> Selection:
         high=values[:, -1],
         target=target,
         fallback=(target < values[:, 0]) & (rules[1].kind == "mean"),
-        best=(values == values[:, -1:]).sum(axis=1),
+        best=_best_texts(block),
         reason=np.where(np.isin(np.arange(len(values)), at), 0, _why_none(block)),
     )
     return Selection(pools, at, block.rows[at, chosen], block.rows[at, rejected])
+
+
+def _best_texts(block: _Block) -> Ints:
+    """How many texts share the highest reward."""
+    top = block.rewards == block.rewards[:, -1:]
+    again = top[:, :-1] & (block.texts[:, 1:] == block.texts[:, :-1])
+    return np.asarray(top.sum(axis=1) - again.sum(axis=1))
 
 
 def _why_none(block: _Block) -> Ints:

@@ -180,6 +180,11 @@ def test_a_target_below_every_reward_is_reported():
     assert not select([0.0, 1.0], rejected="min").pools.fallback[0]
 
 
+def test_texts_that_share_the_highest_reward_are_counted_once_each():
+    found = select([2.0, 2.0, 2.0, 1.0, 1.0], texts=[4, 4, 9, 9, 9])
+    assert found.pools.best.tolist() == [2]
+
+
 def test_the_deviation_is_the_populations():
     assert select([0.0, 2.0]).pools.std[0] == 1.0
 

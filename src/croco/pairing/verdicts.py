@@ -84,7 +84,7 @@ QUESTIONS = (
         lambda f: f.get("tied_best"),
         0.1,
         0.3,
-        "several responses share the highest reward in {:.0%} of the pools: chosen is one of them by rule",
+        "several texts share the highest reward in {:.0%} of the pools: chosen is one of them by rule",
         "score in float32 without rounding, or use a reward that does not saturate",
     ),
     Question(
