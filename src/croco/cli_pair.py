@@ -188,4 +188,7 @@ def _in_words(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {summary['prompts']['standing_twice']:,} prompts stand twice: the first counts"
         )
+    if shares := summary["on_policy"]:
+        said = ", ".join(f"{shares[side] or 0:.0%} of the {side}" for side in list(shares)[1:])
+        lines.append(f"  written by {shares['policy']}: {said}")
     return lines
