@@ -85,12 +85,14 @@ def _of_files(files: list[Path], lang: str | None) -> Exam:
     from croco.pairing.files import Options, pair_files
 
     if exams.are_pairs(files[0]):
-        exam, bad = exams.of_files(files)
+        exam, bad = exams.of_files(files, lang)
         if bad:
             typer.echo(f"{bad} rows have no chosen and rejected and are left out", err=True)
         return exam
     with tempfile.TemporaryDirectory() as folder:
-        pair_files(files, Path(folder), options=Options(lang=lang, prompted=False))
+        summary = pair_files(files, Path(folder), options=Options(lang=lang, prompted=False))
+        for why, n in summary["responses"]["refused"].items():
+            typer.echo(f"{n} rows are left out: {why}", err=True)
         exam = exams.of_folder(Path(folder))
     return dataclasses.replace(exam, name=", ".join(map(str, files)))
 
@@ -128,11 +130,14 @@ def _print(diagnosis: dict[str, Any]) -> None:
     import sys
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
     console = Console(width=width, highlight=False)
-    console.print(f"[bold]{diagnosis['name']}[/bold]  {_strategy(diagnosis['settings'])}")
+    known = "pools" in diagnosis["languages"]["overall"]  # of pairs alone nobody knows how they came
+    strategy = _strategy(diagnosis["settings"]) if known else ""
+    console.print(f"[bold]{escape(diagnosis['name'])}[/bold]  {strategy}".rstrip())
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("")
     for heading, _, _ in COLUMNS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,6 +82,7 @@ def pair(
     takes them, with summary.json, pools.parquet, and what was left out and why.
     """
     from croco.pairing.files import Options, pair_files
+    from croco.pairing.output import tables_in
     from croco.progress import Reporter
 
     filters = {
@@ -116,7 +118,7 @@ def pair(
         )
     for line in _in_words(summary):
         typer.echo(line, err=True)
-    for path in sorted(out.glob("pairs*")) + sorted(out.glob("sft*")):
+    for path in tables_in(out, "pairs", "sft"):
         typer.echo(path)
 
 
@@ -129,8 +131,9 @@ def several(arguments: Sequence[str]) -> list[str]:
     spread: list[str] = []
     named, values, option = 0, 0, ""
     for one in arguments:
-        if one.startswith("-"):
-            option, values = "" if one in FLAGS else one, 0
+        if re.match(r"-(?!\.?\d)", one):  # a negative number is a value
+            complete = one in FLAGS or "=" in one or re.match(r"-\w.", one)
+            option, values = "" if complete else one, 0
         elif option == "--prompts" and (values == 0 or named > 1):
             spread += ["--prompts"] * (values > 0)
             values += 1
@@ -154,10 +157,11 @@ def _config(**values: Any) -> Any:
         config = PairConfig(**values)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
-        option = str(problem["loc"][-1]).replace("_", "-") if problem["loc"] else "normalise"
+        option = str(problem["loc"][-1]) if problem["loc"] else "normalise"
         message = problem["msg"].removeprefix("Value error, ")
         raise RecipeError(
-            f"--{option}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+            f"--{option.replace('_', '-')}: {message[0].lower()}{message[1:]}"
+            f" (got {(values | values['filters'])[option]!r})"
         ) from error
     check_name(config.filters.identifier, IDENTIFIERS, "--identifier")
     return config
@@ -182,6 +186,8 @@ def _in_words(summary: dict[str, Any]) -> list[str]:
     lines += [f"  {n:,} rows refused: {why}" for why, n in responses["refused"].items()]
     if responses["without_prompt"]:
         lines.append(f"  {responses['without_prompt']:,} responses without a prompt")
+    if summary["prompts"]["refused"]:
+        lines.append(f"  {summary['prompts']['refused']:,} prompts refused: they cannot be used")
     if summary["prompts"]["without_responses"]:
         lines.append(f"  {summary['prompts']['without_responses']:,} prompts without responses")
     if summary["prompts"]["standing_twice"]:

@@ -162,3 +162,8 @@ def test_a_random_prompt_language_depends_on_the_seed_alone(sealed):
     config = PairConfig(scope="multilingual", prompt_language="random", rejected="random")
     langs = [row.pairs[0].prompt_lang for row in sealed(config, *sorted(rows)).rows if row.pairs]
     assert set(langs) == {"en", "es"}
+
+
+def test_a_piece_of_which_no_row_has_rewards_gives_nothing(sealed):
+    made = sealed(PairConfig(), ("a", "en", None), EN, groups=1)
+    assert [row.key for row in made.rows] == [("p", "en")]

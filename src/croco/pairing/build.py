@@ -120,9 +120,9 @@ def _pools(facts: Facts, scope: str) -> tuple[list[Key], Ints]:
     """The pools' keys, sorted, and the place of each response's pool among them."""
     many = len(facts.langs)
     code = facts.prompt if scope == "multilingual" else facts.prompt * many + facts.lang
-    present = np.flatnonzero(np.bincount(code))
-    place = np.zeros(present[-1] + 1, np.int64)
-    place[present] = np.arange(len(present))
+    counts = np.bincount(code)
+    present = np.flatnonzero(counts)
+    place = np.cumsum(counts > 0) - 1
     if scope == "multilingual":
         keys = [(facts.ids[one], MULTIPLE) for one in present.tolist()]
     else:

@@ -146,10 +146,10 @@ def _pool_figures(pools: pa.Table) -> dict[str, Any]:
     column = {name: pools[name].to_numpy() for name in NUMBERS}
     size, responses = column["pool_size"], int(column["pool_size"].sum())
     std = column["pool_std"]
-    below = column["pool_mean"] - 2 * std < column["pool_min"]
+    tied = (column["pool_max"] == column["pool_min"]) & (size > 1)
+    below = (column["pool_mean"] - 2 * std < column["pool_min"]) & ~tied  # but for rounding
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (column["pool_max"] - column["pool_mean"]) / std
-    tied = (column["pool_max"] == column["pool_min"]) & (size > 1)
     return {
         "pools": len(size),
         "pool_size": float(np.median(size)),
@@ -182,7 +182,8 @@ def by_size(pools: pa.Table, config: PairConfig, seed: int) -> list[dict[str, An
     scores = [generator.permutation(own) for own in scores if len(own) > 1 and np.ptp(own) > 0]
     largest = max(map(len, scores), default=0)
     sizes = sorted({n for n in SIZES if n <= largest} | ({largest} if largest > 1 else set()))
-    return [_of_size(n, [own for own in scores if len(own) >= n], config) for n in sizes]
+    found = [_of_size(n, [own for own in scores if len(own) >= n], config) for n in sizes]
+    return [row for row in found if row["gap"] is not None]  # none where all that was drawn ties
 
 
 def n_advice(sizes: Sequence[dict[str, Any]]) -> str | None:
@@ -218,7 +219,9 @@ def _of_size(n: int, scores: list[Floats], config: PairConfig) -> dict[str, Any]
         "n": n,
         "pools": len(scores),
         "gap": _mean(drawn[found.chosen] - drawn[found.rejected]),
-        "target_below_minimum": _mean(pools.mean - 2 * pools.std < pools.low),
+        "target_below_minimum": _mean(
+            (pools.mean - 2 * pools.std < pools.low) & (pools.low < pools.high)
+        ),
     }
 
 

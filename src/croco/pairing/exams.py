@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from croco.errors import DataError
 from croco.pairing.doctor import IDENTIFIED, Exam, Pairs
+from croco.pairing.output import tables_in
 from croco.recipe import PairConfig
 from croco.records import Pairs as PairsRow
 from croco.records import encode
@@ -54,21 +55,28 @@ class _Gathered:
 
 def of_folder(folder: Path) -> Exam:
     """A folder that `croco pair` wrote."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    files = sorted(folder.glob("pairs*.jsonl")) + sorted(folder.glob("pairs*.parquet"))
-    return Exam(
-        name=str(folder),
-        config=PairConfig(**summary["settings"]),
-        pairs=_from_files(files)[0],
-        pools=pq.read_table(folder / "pools.parquet"),
-        raw=summary["matrix_of_raw_rewards"],
-        on_policy=summary["on_policy"],
-    )
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return Exam(
+            name=str(folder),
+            config=PairConfig(**summary["settings"]),
+            pairs=_from_files(tables_in(folder, "pairs"), UNKNOWN)[0],
+            pools=pq.read_table(folder / "pools.parquet"),
+            raw=summary["matrix_of_raw_rewards"],
+            on_policy=summary["on_policy"],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder} is not a folder that croco pair wrote ({error}): run croco pair again"
+        ) from error
 
 
-def of_files(files: Sequence[Path]) -> tuple[Exam, int]:
-    """Files of pairs (`chosen` and `rejected`, texts or messages), and how many rows are no pairs."""
-    pairs, bad = _from_files(files)
+def of_files(files: Sequence[Path], lang: str | None = None) -> tuple[Exam, int]:
+    """Files of pairs (`chosen` and `rejected`, texts or messages), and how many rows are no pairs.
+
+    `lang` is the language of rows that name none.
+    """
+    pairs, bad = _from_files(files, lang or UNKNOWN)
     if not len(pairs.id):
         raise DataError(
             f"{files[0]}: no row has chosen and rejected: give pairs or scored responses"
@@ -120,14 +128,18 @@ def of_rows(name: str, config: PairConfig, rows: Iterable[PairsRow], policy: str
     )
 
 
-def _from_files(files: Sequence[Path]) -> tuple[Pairs, int]:
+def _from_files(files: Sequence[Path], default_lang: str) -> tuple[Pairs, int]:
     gathered, bad = _Gathered(), 0
     for number, values in enumerate(_objects(files)):
         try:
-            lang = values.get("prompt_lang") or values.get("lang") or UNKNOWN
+            lang = values.get("prompt_lang") or values.get("lang") or default_lang
+            langs = (lang, values.get("chosen_lang") or lang, values.get("rejected_lang") or lang)
+            if not all(isinstance(one, str) for one in langs):
+                raise TypeError
+            id = values.get("id")
             gathered.add(
-                str(values.get("id", number)),
-                (lang, values.get("chosen_lang") or lang, values.get("rejected_lang") or lang),
+                str(number if id is None else id),
+                langs,
                 (_reward(values, "chosen"), _reward(values, "rejected")),
                 (_text(values["chosen"]), _text(values["rejected"])),
                 (_cut_off(values, "chosen"), _cut_off(values, "rejected")),

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from croco.arrays import Ints
 from croco.calibration import Calibration, fit
-from croco.errors import DataError
+from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
 from croco.pairing.build import Built, build
 from croco.pairing.facts import Facts
-from croco.pairing.output import Format, Ledger, Tables, folder_for
+from croco.pairing.output import Format, Ledger, Tables, folder_for, is_written
 from croco.pairing.part import Part
 from croco.pairing.prompts import Prompts, prompts_of, spool_prompts
 from croco.pairing.sources import open_source
@@ -69,7 +69,10 @@ def pair_files(
     asks. Nothing is written then.
     """
     config, options = config or PairConfig(), options or Options()
-    lang = checked_tag(options.lang) if options.lang else None
+    lang = _checked(options.lang)
+    for path in (*responses, *prompts):
+        if is_written(path) and path.resolve().parent == out.resolve():
+            raise DataError(f"{path} would be written over: write to another folder, or rename it")
     sources = [open_source(path) for path in responses]
     with folder_for(out) as folder:
         work = folder / "work"
@@ -87,6 +90,13 @@ def pair_files(
             job.pair(k, calibration)
         notify("pair", spool.count, spool.count, "parts")
         return job.finish()
+
+
+def _checked(lang: str | None) -> str | None:
+    try:
+        return None if lang is None else checked_tag(lang)
+    except ValueError as error:
+        raise RecipeError(f"--lang: {error}") from error
 
 
 class _Job:

@@ -53,7 +53,7 @@ OWN = {
 
 NO_ID, NO_LANG, BAD_LANG = "no id", "no lang", "lang is not a BCP-47 tag"
 NO_TEXT, NO_REWARD, NOT_FINITE = "no response", "no reward", "reward is not a finite number"
-UNEQUAL, NOT_ASSISTANT = "unequal numbers of responses and rewards", "no assistant turn at the end"
+UNEQUAL = "unequal numbers of responses and rewards"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ def flat(rows: pa.Table, default_lang: str | None) -> Flat:
         single = np.flatnonzero(~many)
         parts.append(_single(rows.take(pa.array(single)), single))
     if many.any():
-        listed, unequal = _listed(rows, np.flatnonzero(many))
+        listed, wrong = _listed(rows, np.flatnonzero(many))
         parts.append(listed)
-        refused += [(row, UNEQUAL) for row in unequal]
+        refused += wrong
     table = parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()
     if default_lang is not None:
         table = _set(table, "lang", pc.fill_null(table["lang"], default_lang))
@@ -97,17 +97,13 @@ def flat(rows: pa.Table, default_lang: str | None) -> Flat:
 
 def _single(rows: pa.Table, places: Ints) -> pa.Table:
     """Rows of one response each; `places` are where they come from."""
-    turns = rows["messages"].combine_chunks()
-    last, count = _last_turn(turns)
-    said = last.field("content")
-    spoken = pc.if_else(pc.equal(last.field("role"), "assistant"), said, None)
-    prompted = pc.or_(pc.is_valid(rows["prompt"]), pc.greater(count, 1))
+    role, said, _ = _last_turns(rows, "role", "content")
+    spoken = pc.if_else(pc.equal(role, "assistant"), said, None)
     return _table(
         rows,
         response=_filled(rows["response"], spoken),
         reward=_filled(rows["reward"], rows["reward_score"]),
         finish=rows["finish_reason"],
-        has_prompt=prompted,
         row=places,
         item=np.zeros(len(places), np.int64),
     )
@@ -117,23 +113,32 @@ def _filled(column: Any, other: Any) -> Any:
     return pc.coalesce(column, other) if column.null_count else column
 
 
-def _last_turn(turns: pa.ListArray) -> tuple[pa.StructArray, pa.Array]:
-    """Each conversation's last turn, null where there is none, and how many turns it has."""
+def _last_turns(rows: pa.Table, *fields: str) -> list[pa.Array]:
+    """Fields of each conversation's last turn, null where there is none, and how many turns it has."""
+    turns = rows["messages"].combine_chunks()
     count = pc.fill_null(turns.value_lengths(), 0)
     sizes = count.to_numpy(zero_copy_only=False)
-    ends = np.cumsum(sizes) - 1
-    return turns.flatten().take(pa.array(ends, mask=sizes == 0)), count
+    last = pa.array(np.cumsum(sizes) - 1, mask=sizes == 0)
+    return [*(turns.flatten().field(name).take(last) for name in fields), count]
 
 
-def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[int]]:
-    """Rows of many responses, a row for each; and the rows whose lists are of unequal lengths."""
+def _has_prompt(rows: pa.Table) -> pa.Array:
+    """Whether a row holds a prompt: as such, or as turns before the response."""
+    role, count = _last_turns(rows, "role")
+    answered = pc.fill_null(pc.equal(role, "assistant"), False)
+    return pc.or_(pc.is_valid(rows["prompt"]), pc.greater(count, answered.cast(count.type)))
+
+
+def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """Rows of many responses, a row for each; and the rows without any, or with unequal lists."""
     rows = rows.take(pa.array(places)).combine_chunks()
     counts = [
         pc.fill_null(rows[name].combine_chunks().value_lengths(), -1).to_numpy(zero_copy_only=False)
         for name in ("responses", "rewards", "finish_reasons")
     ]
     equal = (counts[0] == counts[1]) & ((counts[2] == counts[0]) | (counts[2] < 0))
-    unequal = [int(place) for place in places[~equal]]
+    refused = [(int(place), UNEQUAL) for place in places[~equal]]
+    refused += [(int(place), NO_TEXT) for place in places[equal & (counts[0] == 0)]]
     rows, places, sizes = rows.filter(pa.array(equal)), places[equal], counts[0][equal]
     finish = rows["finish_reasons"].combine_chunks()
     known = np.repeat(counts[2][equal] >= 0, sizes)
@@ -144,11 +149,10 @@ def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[int]]:
         response=rows["responses"].combine_chunks().flatten(),
         reward=rows["rewards"].combine_chunks().flatten(),
         finish=finish.flatten().take(pa.array(at, mask=~known)),
-        has_prompt=None,
         row=np.repeat(places, sizes),
         item=np.arange(int(sizes.sum())) - starts,
     )
-    return table, unequal
+    return table, refused
 
 
 def _table(
@@ -157,7 +161,6 @@ def _table(
     response: Any,
     reward: Any,
     finish: Any,
-    has_prompt: Any,
     row: Ints,
     item: Ints,
 ) -> pa.Table:
@@ -169,7 +172,7 @@ def _table(
             "reward": reward,
             "finish_reason": finish,
             "policy": pc.coalesce(rows["policy"], rows["model"], ""),
-            "has_prompt": pc.is_valid(rows["prompt"]) if has_prompt is None else has_prompt,
+            "has_prompt": _has_prompt(rows),
             "row": pa.array(row, pa.int64()),
             "item": pa.array(item, pa.int64()),
         }
@@ -224,12 +227,12 @@ def text_of(values: dict[str, Any], item: int) -> str:
 
 def prompt_of(values: dict[str, Any]) -> list[dict[str, str]]:
     """The prompt that a row holds itself, as messages; ValueError where it holds none."""
-    prompt, messages = values.get("prompt"), values.get("messages")
+    prompt = values.get("prompt")
     if isinstance(prompt, str):
         return [{"role": "user", "content": whole_text("prompt", prompt)}]
-    if prompt is None and messages and messages[-1].get("role") == "assistant":
-        messages = messages[:-1]
-    found = turns(prompt if prompt is not None else messages or [])
+    found = turns(prompt or values.get("messages") or [])
+    if not prompt and found and found[-1]["role"] == "assistant":
+        found = found[:-1]
     if not found:
         raise ValueError("it has no prompt")
     return found
@@ -267,7 +270,7 @@ def _read(name: str, value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_floating(kind):
         return _number(name, value)
     if name == "prompt" and isinstance(value, list):
-        return "".join(turn["content"] for turn in turns(value))
+        return "".join(turn["content"] for turn in turns(value)) if value else None
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -291,6 +294,13 @@ def turns(value: Any) -> list[dict[str, str]]:
         return [{key: whole_text(key, turn[key]) for key in ("role", "content")} for turn in value]
     except (TypeError, KeyError, AttributeError):
         raise ValueError("messages are not a list of turns with role and content") from None
+
+
+def are_whole(conversations: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether all turns of some conversations have a role and content."""
+    found = pc.list_flatten(conversations)
+    parts = [found, *(pc.struct_field(found, name) for name in ("role", "content"))]
+    return not any(part.null_count for part in parts)
 
 
 def whole_text(name: str, value: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -20,12 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from croco.errors import DataError
+from croco.languages import checked_tag
 
 Format = Literal["jsonl", "parquet"]
 
-#: The names that a folder of pairs may hold, as patterns.
-WRITTEN = [f"{name}*.{form}" for name in ("pairs", "sft") for form in ("jsonl", "parquet")]
-WRITTEN += ["pools.parquet", "filtered.jsonl", "refused.jsonl", "unmatched.jsonl", "summary.json"]
+#: The names that are always written, and those of tables: of all languages, or of the one they name.
+ALWAYS = ("pools.parquet", "filtered.jsonl", "refused.jsonl", "unmatched.jsonl", "summary.json")
+_TABLE = re.compile(r"(pairs|sft)(?:-(.+))?\.(?:jsonl|parquet)")
 #: Rows that become Parquet at a time.
 CHUNK = 4096
 
@@ -63,7 +66,8 @@ class Tables:
         """Add a row to the file of that name."""
         if name not in self._open:
             path = self.folder / f"{name}.jsonl"
-            self._open[name] = self._files.enter_context(path.open("w", encoding="utf-8"))
+            file = path.open("w", encoding="utf-8", errors="replace")  # half a character is "?"
+            self._open[name] = self._files.enter_context(file)
         self._open[name].write(_line(row))
 
     def close(self) -> None:
@@ -74,28 +78,46 @@ class Tables:
                 _as_parquet(self.folder / f"{name}.jsonl")
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False)
 
 
 def _line(row: dict[str, Any]) -> str:
-    return _JSON.encode(row) + "\n"
+    try:
+        return _JSON.encode(row) + "\n"
+    except ValueError:  # JSON has no number for what is not one
+        return _JSON.encode(_finite(row)) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every NaN and infinity in it."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_parquet(path: Path) -> None:
     """Rows in JSON Lines as Parquet; a column takes the type that holds all its values."""
     try:
         form = pa.unify_schemas(
-            [pa.Table.from_pylist(rows).schema for rows in _chunks(path)],
+            [_table(rows).schema for rows in _chunks(path)],
             promote_options="permissive",
         )
         with pq.ParquetWriter(path.with_suffix(".parquet"), form) as writer:
             for rows in _chunks(path):
                 writer.write_table(pa.Table.from_pylist(rows, schema=form))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise DataError(
-            f"a column that is carried along has values of several types ({error}): write jsonl"
+            f"a column that is carried along does not fit into one type ({error}): write jsonl"
         ) from error
     path.unlink()
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    """The rows with the columns of all of them: Arrow looks at the first one's alone."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def _chunks(path: Path) -> Iterator[list[dict[str, Any]]]:
@@ -105,20 +127,46 @@ def _chunks(path: Path) -> Iterator[list[dict[str, Any]]]:
             yield chunk
 
 
+def tables_in(folder: Path, *names: str) -> list[Path]:
+    """The tables of some names (`pairs`, `sft`) that a folder holds, sorted."""
+    return sorted(path for path in folder.iterdir() if _table_of(path) in names)
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file bears a name that is written, and so may be replaced."""
+    return path.name in ALWAYS or _table_of(path) is not None
+
+
+def _table_of(path: Path) -> str | None:
+    match = _TABLE.fullmatch(path.name)
+    if match and match[2]:
+        try:
+            checked_tag(match[2])
+        except ValueError:
+            return None
+    return match[1] if match else None
+
+
 @contextlib.contextmanager
 def folder_for(out: Path) -> Iterator[Path]:
     """A folder to write in; its files are in `out` when all went well, and nowhere otherwise."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: name a folder to write pairs to")
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".pair-", dir=out))
+    new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".pair-", dir=out))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written to: {error.strerror}") from error
     try:
         yield work
-        for pattern in WRITTEN:
-            for old in out.glob(pattern):
-                old.unlink()
+        for old in filter(is_written, list(out.iterdir())):
+            old.unlink()
         for path in work.iterdir():
             if path.is_file():
                 path.replace(out / path.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # it holds pairs
+                out.rmdir()

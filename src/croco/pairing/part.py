@@ -82,13 +82,13 @@ class Part:
             id, lang = facts.ids[facts.prompt[one.place]], facts.langs[facts.lang[one.place]]
             yield (
                 lang,
-                {
+                extras_of(one.values, one.item)
+                | {
                     "prompt": self._prompt(id, lang, one),
                     "completion": one.message,
                     "id": id,
                     "lang": lang,
                     "reward": float(facts.reward[one.place]),
-                    **extras_of(one.values, one.item),
                 },
             )
 

@@ -14,9 +14,12 @@ import pyarrow.parquet as pq
 from croco.errors import DataError
 from croco.languages import checked_tag
 from croco.pairing.inputs import prompt_of, whole_text
+from croco.pairing.sources import SUFFIXES
 from croco.pairing.spool import Spool
 from croco.records import Key
 
+#: The reason of a prompt's row that cannot be used.
+UNUSABLE = "unusable prompt"
 #: A prompt as messages, by (id, lang).
 Prompts = dict[Key, list[dict[str, str]]]
 
@@ -34,7 +37,7 @@ def spool_prompts(
             for line, text in _rows(path):
                 try:
                     id, lang, messages = _prompt(text, default_lang)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield _refused(path, line, str(error))
                     continue
                 row = json.dumps([id, lang, messages], ensure_ascii=False)
@@ -60,11 +63,13 @@ def _path(spool: Spool, k: int) -> Path:
 
 
 def _refused(path: Path, line: int, detail: str) -> dict[str, Any]:
-    return {"file": str(path), "line": line, "reason": "unusable prompt", "detail": detail}
+    return {"file": str(path), "line": line, "reason": UNUSABLE, "detail": detail}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Line numbers from 1 with what stands there: bytes of JSON, or a row of Parquet."""
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: give a file that ends in .jsonl or .parquet")
     try:
         if path.suffix == ".parquet":
             yield from enumerate(pq.read_table(path).to_pylist(), 1)
@@ -77,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _prompt(text: Any, default_lang: str | None) -> tuple[str, str, list[dict[str, str]]]:
     """A prompt's id, language and messages; ValueError says what is wrong with it."""
-    values = json.loads(text) if isinstance(text, bytes) else text
+    values = json.loads(text.decode("utf-8-sig")) if isinstance(text, bytes) else text
     if not isinstance(values, dict):
         raise ValueError("it is not a JSON object")
     id, lang = values.get("id"), values.get("lang") or default_lang

@@ -7,6 +7,7 @@ line, so that a bad line costs itself alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,15 +18,17 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from croco.arrays import Ints
 from croco.errors import DataError
-from croco.pairing.inputs import FORM, canonical
+from croco.pairing.inputs import FORM, are_whole, canonical
 
 BLOCK = 8 * 2**20
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
+_MARK = b"\xef\xbb\xbf"  # the byte-order mark of UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,6 @@ def open_source(path: Path) -> Source:
         return ParquetRows(path) if path.suffix == ".parquet" else JsonLines(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{path} is not a whole Parquet file ({error}): write it again or leave it out"
-        ) from error
 
 
 class JsonLines:
@@ -93,8 +92,13 @@ class JsonLines:
 
     def fetch(self, offsets: Sequence[int]) -> list[dict[str, Any]]:
         """The objects of the lines that start at some offsets."""
-        with self.path.open("rb") as file:  # not mapped: a map's pages count as memory in use
-            return [json.loads(_line_at(file, offset).decode("utf-8-sig")) for offset in offsets]
+        try:
+            with self.path.open("rb") as file:  # not mapped: a map's pages count as memory in use
+                return [json.loads(_line_at(file, offset)) for offset in offsets]
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(
+                f"{self.path}: a line that a pair needs cannot be read ({error}): mend it"
+            ) from error
 
     def _sniff(self) -> pa.Schema:
         """The types to read by: as `FORM`, but numbers where the first ids are numbers."""
@@ -102,32 +106,30 @@ class JsonLines:
             first = file.readline()
         try:
             number = isinstance(json.loads(first)["id"], int)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             number = False
         return pa.schema([*(FORM | ({"id": pa.int64()} if number else {})).items()])
 
     def _rows(self, block: bytes, end: int, offset: int) -> Rows:
         """The rows of a block up to its end."""
-        if offset == 0 and block.startswith(b"\xef\xbb\xbf"):
-            block = b"   " + block[3:]  # a byte-order mark
+        first = len(_MARK) if offset == 0 and block.startswith(_MARK) else 0
         ends = np.array([*_line_ends(block, end)], dtype=np.int64)
-        starts = np.append(0, ends[:-1] + 1)
+        starts = np.append(first, ends[:-1] + 1)
         filled = np.flatnonzero(ends - starts > 1)  # a carriage return alone is no row
-        try:
-            table = self._fast(memoryview(block)[:end])
-        except (pa.ArrowException, UnicodeDecodeError):
-            table = None
-        if table is not None and table.num_rows == len(filled):
-            return Rows(table, filled, offset + starts[filled], [], len(ends), end)
+        if _hold_objects(block, starts[filled], ends[filled]):
+            with contextlib.suppress(pa.ArrowException):
+                table = self._fast(memoryview(block)[first:end])
+                if table.num_rows == len(filled) and are_whole(table["messages"]):
+                    return Rows(table, filled, offset + starts[filled], [], len(ends), end)
         return _line_by_line(block, offset, starts, ends)
 
     def _fast(self, block: memoryview) -> pa.Table:
+        _check_encoding(block)  # Arrow does not look at it
         table = pj.read_json(
             pa.BufferReader(block),
             pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
             pj.ParseOptions(explicit_schema=self._form, unexpected_field_behavior="ignore"),
         )
-        table.validate(full=True)  # Arrow does not look at the encoding before
         form = pa.schema([*FORM.items()])
         return table if table.schema.equals(form) else table.cast(form)
 
@@ -142,9 +144,23 @@ def _line_ends(block: bytes, end: int) -> Iterator[int]:
         yield end
 
 
-def _line_at(file: BinaryIO, offset: int) -> bytes:
+def _hold_objects(block: bytes, starts: Ints, ends: Ints) -> bool:
+    """Whether each line begins and ends as an object does: then none spans lines, whatever they hold."""
+    letters = np.frombuffer(block, np.uint8)
+    last = ends - 1
+    last = last - (letters[last] == ord("\r"))
+    return bool((letters[starts] == ord("{")).all() and (letters[last] == ord("}")).all())
+
+
+def _check_encoding(block: memoryview) -> None:
+    """ArrowInvalid where a block is not UTF-8."""
+    ends = pa.py_buffer(np.array([0, len(block)], np.int64))
+    pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(block)).validate(full=True)
+
+
+def _line_at(file: BinaryIO, offset: int) -> str:
     file.seek(offset)
-    return file.readline()
+    return file.readline().decode("utf-8-sig")
 
 
 def _line_by_line(block: bytes, offset: int, starts: Ints, ends: Ints) -> Rows:
@@ -156,7 +172,7 @@ def _line_by_line(block: bytes, offset: int, starts: Ints, ends: Ints) -> Rows:
         if not text:
             continue
         try:
-            rows.append(canonical(json.loads(text)))
+            rows.append(canonical(json.loads(text.decode("utf-8-sig"))))
             kept.append(k)
         except UnicodeDecodeError:
             refused.append((k, "not a line of UTF-8"))
@@ -174,7 +190,7 @@ class ParquetRows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with pq.ParquetFile(path) as file:
+        with _whole_file(path), pq.ParquetFile(path) as file:
             self._columns = [name for name in FORM if name in file.schema_arrow.names]
             sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
@@ -182,7 +198,7 @@ class ParquetRows:
 
     def blocks(self) -> Iterator[partial[Rows]]:
         """Row groups, in pieces."""
-        with pq.ParquetFile(self.path) as file:
+        with _whole_file(self.path), pq.ParquetFile(self.path) as file:
             start = 0
             for batch in file.iter_batches(batch_size=8192, columns=self._columns):
                 yield partial(self._rows, batch, start)
@@ -193,12 +209,20 @@ class ParquetRows:
         wanted = np.asarray(offsets, dtype=np.int64)
         group = np.searchsorted(self._starts, wanted, side="right") - 1
         found: dict[int, dict[str, Any]] = {}
-        with pq.ParquetFile(self.path) as file:
+        with _whole_file(self.path), pq.ParquetFile(self.path) as file:
             for k in np.unique(group):
                 own = np.unique(wanted[group == k])
-                rows = file.read_row_group(int(k)).take(pa.array(own - self._starts[k])).to_pylist()
-                found |= dict(zip(own.tolist(), rows, strict=True))
+                rows = file.read_row_group(int(k)).take(pa.array(own - self._starts[k]))
+                found |= dict(zip(own.tolist(), self._values(rows), strict=True))
         return [found[int(offset)] for offset in wanted]
+
+    def _values(self, rows: pa.Table) -> list[dict[str, Any]]:
+        """Rows as plain values, what is in `FORM` in its type there, prompts of turns as turns."""
+        for name in self._columns:
+            column = rows[name].combine_chunks()
+            kind = "messages" if name == "prompt" and pa.types.is_nested(column.type) else name
+            rows = rows.set_column(rows.column_names.index(name), name, _typed(column, kind))
+        return rows.to_pylist()  # type: ignore[no-any-return]
 
     def _rows(self, batch: pa.RecordBatch, start: int) -> Rows:
         columns = {name: self._column(batch, name) for name in FORM}
@@ -210,22 +234,30 @@ class ParquetRows:
         if name not in batch.schema.names:
             return pa.nulls(batch.num_rows, FORM[name])
         column = batch[name]
-        try:
-            if name == "prompt" and pa.types.is_list(column.type):
-                column = pa.array(["" if row.is_valid else None for row in column], pa.string())
-            return column.cast(FORM[name])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            return self._converted(column, name, error)
+        if name == "prompt" and pa.types.is_nested(column.type):
+            sizes = _typed(column, "messages").value_lengths()
+            return pc.if_else(pc.greater(sizes, 0), "", pa.scalar(None, pa.string()))
+        return _typed(column, name)
 
-    def _converted(self, column: pa.Array, name: str, error: Exception) -> pa.Array:
-        """A column of another type, a value at a time; DataError where that cannot be."""
-        values = [_known(name, value) for value in column.to_pylist()]
-        try:
-            return pa.array(values, FORM[name])
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise DataError(
-                f"{self.path}: column {name!r} is {column.type}, not {FORM[name]}: convert it"
-            ) from error
+
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path} is not a whole Parquet file ({error}): write it again or leave it out"
+        ) from error
+
+
+def _typed(column: pa.Array, name: str) -> pa.Array:
+    """A column in the type that `FORM` has for a name, a value at a time where Arrow cannot do it."""
+    if not pa.types.is_boolean(column.type):  # true is no number
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            typed = column.cast(FORM[name])
+            if name != "messages" or are_whole(typed):
+                return typed
+    return pa.array([_known(name, value) for value in column.to_pylist()], FORM[name])
 
 
 def _known(name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from croco.arrays import Ints
 from croco.pairing.build import Built
 from croco.pairing.facts import Facts
+from croco.pairing.prompts import UNUSABLE
 from croco.recipe import PairConfig
 from croco.selection import REASONS, Selection
 
@@ -65,12 +66,13 @@ class Counts:
             "settings": self.config.model_dump(mode="json"),
             "responses": {
                 "used": self.responses,
-                "refused": dict(refused),
+                "refused": {why: n for why, n in refused.items() if why != UNUSABLE},
                 "without_prompt": self.unmatched,
                 "filtered": dict(filtered),
             },
             "prompts": {
                 "read": self.prompts,
+                "refused": refused[UNUSABLE],
                 "standing_twice": self.prompts_twice,
                 "without_responses": unmatched["prompt without responses"],
             },

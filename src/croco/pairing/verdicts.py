@@ -138,10 +138,14 @@ def verdicts(diagnosis: dict[str, Any]) -> list[Verdict]:
     A language is named where it is worse than all languages together.
     """
     found = [one for lang, own in diagnosis["languages"].items() for one in _of(lang, own)]
-    overall = {(one.level, one.remedy) for one in found if one.lang == OVERALL}
-    worse = [one for one in found if one.lang == OVERALL or (one.level, one.remedy) not in overall]
-    worse += list(_supply(diagnosis))
     order = {"bad": 0, "look": 1}
+    overall = {one.remedy: order[one.level] for one in found if one.lang == OVERALL}
+    worse = [
+        one
+        for one in found
+        if one.lang == OVERALL or order[one.level] < overall.get(one.remedy, len(order))
+    ]
+    worse += list(_supply(diagnosis))
     worse.sort(key=lambda one: (order[one.level], one.lang != OVERALL, one.lang))
     return worse or [Verdict("good", OVERALL, "nothing stands out", "train on them")]
 
