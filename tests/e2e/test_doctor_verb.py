@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev
 from types import SimpleNamespace
 
 import numpy as np
@@ -143,6 +143,13 @@ def test_a_run_that_has_no_pairs_yet(verb, run, tmp_path):
 # -- Figures --------------------------------------------------------------------------------------------
 
 
+def gap_in_std(rewards):
+    """The gap of the published pair, whatever filters say, in standard deviations of the pool."""
+    mean, std, best = fmean(rewards), pstdev(rewards), max(rewards)
+    lower = [reward for reward in rewards if reward < best]
+    return (best - min(lower, key=lambda reward: abs(reward - mean + 2 * std))) / std
+
+
 def test_figures_are_those_worked_out_by_hand(made, diagnosed):
     rows = pools(6, 20)
     draw = np.random.default_rng(1)
@@ -162,6 +169,9 @@ def test_figures_are_those_worked_out_by_hand(made, diagnosed):
     gaps = [row["chosen_reward"] - row["rejected_reward"] for row in own]
     assert english["margin"] == pytest.approx(fmean(gaps))
     assert english["median_margin"] == pytest.approx(float(np.median(gaps)))
+    rewards = [[row["reward"] for row in rows[6 * p : 6 * p + 6]] for p in range(20)]
+    assert [row["n"] for row in english["by_n"]] == [4, 6]
+    assert english["by_n"][1]["gap"] == pytest.approx(fmean(map(gap_in_std, rewards)))
     assert english["length_gap"] == fmean(a - b for a, b in zip(*lengths, strict=True))
     longer = fmean(((a > b) - (a < b) + 1) / 2 for a, b in zip(*lengths, strict=True))
     assert english["longer_is_chosen"]["share"] == longer
@@ -444,6 +454,8 @@ def test_chosen_that_were_cut_off(made, diagnosed):
     mixed = [(rows if k % 3 else whole)[k] for k in range(len(rows))]
     kept = diagnosed(made(mixed, "kept"))
     assert kept["languages"]["en"]["chosen_cut_off"] == 0.0
+    assert kept["languages"]["en"]["rejected_cut_off"] == 0.5
+    assert not any("chosen responses" in finding for _, finding in findings(kept))
     off = diagnosed(made(rows, "off", {"filters": {"cut_off": "off"}}))
     assert told(off, "bad", "100% of the chosen responses were cut off")
 

@@ -327,6 +327,16 @@ def test_conversations_in_parquet_that_are_none(pair, tmp_path):
     assert done.used == 1
 
 
+def test_a_row_with_a_prompt_of_no_turns_has_none(pair, tmp_path):
+    rows = [row | {"prompt": []} for row in GOOD]
+    path = written(tmp_path / "r.jsonl", [*rows, GOOD[0] | {"id": "q", "prompt": "Own?"}])
+    assert pair(path).used == 4
+    done = pair(path, asked=())
+    assert done.used == 1
+    reason = "responses without a prompt"
+    assert done.unmatched == [{"reason": reason, "id": "p", "lang": "en", "responses": 3}]
+
+
 @pytest.mark.parametrize("prompt", [[], ["How?"], [{"role": "user", "content": None}], 5.5])
 def test_prompts_in_parquets_rows_that_are_none(pair, tmp_path, prompt):
     rows = [{**row, "prompt": prompt} for row in GOOD]

@@ -338,6 +338,24 @@ def test_several_pairs_of_a_pool_share_no_text(pair):
     assert taken == [(6.0, 0.0), (5.0, 1.0), (4.0, 2.0)]
 
 
+def test_every_pool_is_told_of(pair):
+    rows = drawn()
+    table = read(pair(rows, pairing={"filters": {"min_gap": 3}}).folder / "pools.parquet")
+    assert len(table) == 9 * len(LANGS)
+    for pool in table:
+        rewards = [r["reward"] for r in rows if (r["id"], r["lang"]) == (pool["id"], pool["lang"])]
+        assert pool["pool_size"] == len(rewards)
+        assert sorted(pool["scores"]) == sorted(rewards)
+        assert pool["pool_mean"] == pytest.approx(fmean(rewards))
+        assert pool["pool_std"] == pytest.approx(pstdev(rewards))
+        assert (pool["pool_min"], pool["pool_max"]) == (min(rewards), max(rewards))
+        assert pool["fallback"] == (
+            len(rewards) > 1 and target("mean-2std", rewards) < min(rewards)
+        )
+        assert (pool["reason"] == "") == (pool["pairs"] == 1)
+    assert {pool["pairs"] for pool in table} == {0, 1}
+
+
 def test_the_verb_says_what_it_made(croco, tmp_path):
     rows = [one("a", 1.0), one("b", 0.0), one("c", 1.0, lang="es"), one("no", None)]
     responses = write(tmp_path / "r.jsonl", rows)
@@ -532,9 +550,14 @@ def test_several_files_of_prompts_and_responses(croco, tmp_path):
     assert {p.name for p in (tmp_path / "o").glob("pairs*")} == {"pairs-en.jsonl", "pairs-es.jsonl"}
 
 
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("shown", ["chosen", "rejected"])
-def test_the_prompt_is_in_the_language_that_was_asked_for(pair, shown):
-    done = pair(drawn(), pairing={"scope": "multilingual", "prompt_language": shown})
+def test_the_prompt_is_in_the_language_that_was_asked_for(pair, shown, own):
+    rows = drawn()
+    if own:
+        rows = [row | {"prompt": f"{row['lang']} asks {row['id']}"} for row in rows]
+    pairing = {"scope": "multilingual", "prompt_language": shown}
+    done = pair(rows, prompts=[] if own else None, pairing=pairing)
     assert len({(row["chosen_lang"], row["rejected_lang"]) for row in done.pairs}) > 3
     for row in done.pairs:
         assert row["prompt_lang"] == row[f"{shown}_lang"]

@@ -189,11 +189,12 @@ def _shared(pool: Ints, mark: Floats | Ints) -> Bools:
     bits = (mark + 0).view(np.uint64)  # -0.0 becomes 0.0
     with np.errstate(over="ignore"):
         keys = (pool.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ bits
-    order = np.argsort(keys)
-    same = np.flatnonzero(np.diff(keys[order]) == 0)
-    found = np.zeros(len(keys), bool)
-    found[order[same]] = found[order[same + 1]] = True
-    return found
+    ordered = np.sort(keys)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not repeated.size:
+        return np.zeros(len(keys), bool)
+    place = np.minimum(np.searchsorted(repeated, keys), len(repeated) - 1)
+    return np.asarray(repeated[place] == keys)
 
 
 def _seeds(keys: Sequence[Key], pool: Ints, config: PairConfig, seed: int) -> Ints | int:

@@ -83,27 +83,37 @@ def text_facts(texts: pa.Array, langs: Sequence[str], lang: Ints, filters: Filte
 def marks(texts: pa.StringArray) -> tuple[Ints, Bools]:
     """A number per text, equal for equal texts and seldom otherwise; and which texts are blank.
 
-    The number is made of a text's size and the 8 bytes in its middle. Most texts are seen to be
+    The number is made of a text's size and the bytes in its middle. Most texts are seen to be
     neither alike nor blank from these alone, without a look at the rest.
     """
-    _, starts, data = texts.buffers()
-    ends = np.frombuffer(starts, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    letters = np.frombuffer(data, np.uint8) if data else np.zeros(1, np.uint8)
-    size = np.diff(ends)
-    middle = ends[:-1] + np.maximum(size // 2 - 4, 0)
-    last = np.maximum(ends[1:] - 1, 0)
-    piece = letters[np.minimum(middle[:, None] + np.arange(8, dtype=np.int32), last[:, None])]
-    blank = (size == 0) | _IN_SPACE[piece].all(axis=1)
+    size, middle = _middles(texts)
+    blank = (size == 0) | _IN_SPACE[middle.view(np.uint8).reshape(-1, 8)].all(axis=1)
     for row in np.flatnonzero(blank):
         blank[row] = not texts[row].as_py().strip()
-    bits = np.where(size > 0, piece.view(np.uint64).ravel(), np.uint64(0))
-    mixed = bits * np.uint64(0x9E3779B97F4A7C15) + size.astype(np.uint64)
+    mixed = middle * np.uint64(0x9E3779B97F4A7C15) + size.astype(np.uint64)
     return mixed.view(np.int64), blank
 
 
-#: Bytes that occur in white space, as UTF-8.
+def _middles(texts: pa.StringArray) -> tuple[Ints, npt.NDArray[np.uint64]]:
+    """Each text's size in bytes, and the 8 bytes (fewer of a short text) in its middle as a number."""
+    _, starts, data = texts.buffers()
+    ends = np.frombuffer(starts, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    size = np.diff(ends).astype(np.int64)
+    middle = np.zeros(len(texts), np.uint64)
+    room = np.full(len(texts), True)
+    for width, kind in ((8, np.uint64), (4, np.uint32), (1, np.uint8)):
+        # Numbers that begin at every byte: one look at each text, and none at what lies around it.
+        wide = np.ndarray((max(0, letters.size - width + 1),), kind, letters, strides=(1,))
+        own = np.flatnonzero(room & (size >= width))
+        middle[own] = wide[ends[own] + size[own] // 2 - width // 2]
+        room[own] = False
+    return size, middle
+
+
+#: Bytes that occur in white space, as UTF-8, and zero, which fills a short text's number up.
 _IN_SPACE = np.zeros(256, bool)
-_IN_SPACE[[*"".join(c for c in map(chr, range(0x3001)) if c.isspace()).encode()]] = True
+_IN_SPACE[[0, *"".join(c for c in map(chr, range(0x3001)) if c.isspace()).encode()]] = True
 
 
 def language_shares(texts: Sequence[str], langs: Sequence[str], filters: Filters) -> Floats:
