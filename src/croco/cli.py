@@ -181,7 +181,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = STOPPED
     if code == STOPPED:
-        _say("stopped; what was done is kept: run the same command again to go on")
+        _say(
+            "stopped; nothing was written"
+            if arguments[:1] == ["pair"]
+            else "stopped; what was done is kept: run the same command again to go on"
+        )
     sys.exit(code)
 
 

@@ -135,9 +135,8 @@ def _print(diagnosis: dict[str, Any]) -> None:
 
     width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 120
     console = Console(width=width, highlight=False)
-    known = (
-        "pools" in diagnosis["languages"]["overall"]
-    )  # of pairs alone nobody knows how they came
+    # Of pairs alone nobody knows how they were taken.
+    known = "pools" in diagnosis["languages"]["overall"]
     strategy = _strategy(diagnosis["settings"]) if known else ""
     console.print(f"[bold]{escape(diagnosis['name'])}[/bold]  {strategy}".rstrip())
     table = Table(box=None, pad_edge=False, header_style="")

@@ -206,9 +206,14 @@ class Filters(Section):
     near_duplicates: float | None = Field(
         None, gt=0, le=1, description="share of 5-character pieces in common; 1: equal texts only"
     )
-    min_gap: float = Field(0.0, ge=0, description="smallest reward gap of a pair")
+    min_gap: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="smallest reward gap of a pair"
+    )
     max_length_ratio: float | None = Field(
-        None, ge=1, description="longer over shorter side of a pair, in characters"
+        None,
+        ge=1,
+        allow_inf_nan=False,
+        description="longer over shorter side of a pair, in characters",
     )
 
 

@@ -21,9 +21,9 @@ Rules that hold for all of them:
   narrows the candidates and never the statistics, which would otherwise be biased.
 - Rejected has a strictly lower reward than chosen and another text. Within a pool a text stands
   at most once among all chosen and rejected.
-- Ties: of equal rewards the text with the smaller code comes first; of two rewards equally far from a
-  target, chosen takes the higher and rejected the lower. A draw depends on the pool's seed and the
-  order by reward and code. So nothing depends on the order of rows, as long as codes do not.
+- Ties: of equal rewards the text with the smaller code comes first, then the smaller `order`; of two
+  rewards equally far from a target, chosen takes the higher and rejected the lower. A draw depends on
+  the pool's seed and the order by reward and code. So nothing depends on the order of rows, as long as codes do not.
 - Where the first chosen finds no rejected, the next one is tried.
 """
 
@@ -100,6 +100,7 @@ def select(
     chosen: str = "max",
     count: int = 1,
     texts: npt.ArrayLike | None = None,
+    order: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
     may_be_chosen: npt.ArrayLike | None = None,
     may_be_rejected: npt.ArrayLike | None = None,
@@ -111,7 +112,8 @@ def select(
 
     All arrays have one value per response, in any order: `rewards`; `pools`, integer labels (none:
     one pool); `texts`, integer codes, equal where texts are equal, smaller first in ties (none: every
-    text is another); `lengths`, for the longer over the shorter of a pair (`max_length_ratio`);
+    text is another); `order`, which of equal texts with equal rewards is taken, the smaller first
+    (none: as they stand); `lengths`, for the longer over the shorter of a pair (`max_length_ratio`);
     flags of who may be chosen or rejected (none: all). `seed` is one number or one per response,
     equal within a pool. A pair with a gap below `min_gap` or too unequal lengths is refused after it
     was picked: no other response stands in for one that the strategy did not mean.
@@ -125,6 +127,7 @@ def select(
     table = {
         "pools": _column(pools, values, 0, np.int64),
         "texts": _column(texts, values, np.arange(len(values)), np.int64),
+        "order": _column(order, values, 0, np.int64),
         "chosen": _column(may_be_chosen, values, True, np.bool_),
         "rejected": _column(may_be_rejected, values, True, np.bool_),
         "seed": _column(None if np.ndim(seed) == 0 else seed, values, seed, np.uint64),
@@ -165,7 +168,7 @@ def _blocks(values: Floats, table: dict[str, npt.NDArray[Any]]) -> Iterator[_Blo
     for n in np.unique(size):
         own = size == n
         rows = by_pool[start[own, None] + np.arange(n)]
-        ascending = np.lexsort((table["texts"][rows], values[rows]), axis=1)
+        ascending = np.lexsort((table["order"][rows], table["texts"][rows], values[rows]), axis=1)
         rows = np.take_along_axis(rows, ascending, axis=1)
         columns = {name: table[name][rows] for name in ("texts", "chosen", "rejected")}
         yield _Block(label[own], table["seed"][rows[:, 0]], rows, values[rows], **columns)
@@ -184,7 +187,10 @@ def _select(block: _Block, rules: tuple[Rule, Rule], count: int) -> Selection:
         low=values[:, 0],
         high=values[:, -1],
         target=target,
-        fallback=(target < values[:, 0]) & (rules[1].kind == "mean"),
+        # Where all rewards are equal, rounding alone can bring the mean below them.
+        fallback=(target < values[:, 0])
+        & (values[:, 0] < values[:, -1])
+        & (rules[1].kind == "mean"),
         best=_best_texts(block),
         reason=np.where(np.isin(np.arange(len(values)), at), 0, _why_none(block)),
     )

@@ -139,6 +139,14 @@ def test_ties_go_to_the_text_that_comes_first():
     assert pairs(found) == [(1, 3)]
 
 
+def test_of_equal_texts_the_order_decides():
+    assert pairs(select([1.0, 1.0, 0.0], texts=[3, 3, 9], order=[2, 1, 0])) == [(1, 2)]
+
+
+def test_equal_rewards_do_not_fall_back_by_rounding():
+    assert not select([0.1, 0.1, 0.1]).pools.fallback[0]
+
+
 def test_of_two_equally_near_rejected_takes_the_lower_and_chosen_the_higher():
     assert pairs(select([0.0, 2.0, 4.0], rejected="mean-0std")) == [(2, 1)]
     # The target is 1: 0 and 2 are equally near.

@@ -167,3 +167,29 @@ def test_a_random_prompt_language_depends_on_the_seed_alone(sealed):
 def test_a_piece_of_which_no_row_has_rewards_gives_nothing(sealed):
     made = sealed(PairConfig(), ("a", "en", None), EN, groups=1)
     assert [row.key for row in made.rows] == [("p", "en")]
+
+
+def test_a_pool_without_english_is_no_tie(sealed):
+    config = PairConfig(scope="multilingual", normalise="reference")
+    rows = [
+        ("p", "es", [1.0, 2.0, 3.0]),
+        ("q", "en", [1.0, 2.0, 3.0]),
+        ("q", "es", [0.0, 1.0, 2.0]),
+    ]
+    lacking, made = sealed(config, *rows).rows
+    assert "no English" in lacking.reason
+    assert (lacking.best, lacking.fallback, lacking.pool_max == lacking.pool_min) == (
+        0,
+        False,
+        False,
+    )
+    assert made.pairs
+
+
+@pytest.mark.parametrize("rows", [("en", "es"), ("es", "en")])
+def test_of_equal_answers_in_two_languages_the_tag_decides(sealed, rows):
+    config = PairConfig(scope="multilingual", rejected="min")
+    (row,) = sealed(
+        config, *(("p", lang, [1.0, 0.0, 0.5]) for lang in rows), texts=["4", "x", "y"]
+    ).rows
+    assert row.pairs[0].chosen.lang == "en"

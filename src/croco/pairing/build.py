@@ -13,7 +13,7 @@ from croco.calibration import Calibration, Rewards
 from croco.pairing.facts import Facts, near_duplicates
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Key
-from croco.selection import NO_REFERENCE, Selection, select
+from croco.selection import NO_REFERENCE, Pools, Selection, select
 from croco.stage import seed_of
 
 #: The texts of some responses, by their places in the facts.
@@ -37,8 +37,8 @@ class Built:
     `keys` are the pools' keys, in the order of `selection.pools`. `prompt_lang` is a place in the
     facts' `langs`, per pair. `score` is the reward that was compared: calibrated, or as it was.
     `barred` is a code per response, `may_be_chosen` and `may_be_rejected` say from which sides. `code`
-    is equal in a pool where texts are. `raw` is what uncalibrated rewards would have given, None where
-    rewards are not calibrated.
+    is equal in a pool where texts are, `order` then tells languages and writers apart. `raw` is what
+    uncalibrated rewards would have given, None where rewards are not calibrated.
     """
 
     keys: Sequence[Key]
@@ -50,6 +50,7 @@ class Built:
     may_be_chosen: Bools
     may_be_rejected: Bools
     code: Ints
+    order: Ints
     raw: Selection | None
 
     def repeats(self) -> Bools:
@@ -63,7 +64,7 @@ class Built:
 
     def best(self) -> Ints:
         """The place of the best response that may be chosen, for each pool that has one."""
-        order = np.lexsort((self.code, -self.score, ~self.may_be_chosen, self.pool))
+        order = np.lexsort((self.order, self.code, -self.score, ~self.may_be_chosen, self.pool))
         first = order[np.flatnonzero(np.diff(self.pool[order], prepend=-1))]
         return first[self.may_be_chosen[first]]
 
@@ -90,6 +91,7 @@ def build(
         "chosen": config.chosen,
         "count": config.pairs_per_pool,
         "lengths": facts.length,
+        "order": facts.lang * len(facts.writers) + facts.writer,
         "min_gap": config.filters.min_gap,
         "max_length_ratio": config.filters.max_length_ratio,
         "seed": _seeds(keys, pool, config, seed),
@@ -98,10 +100,8 @@ def build(
     }
     found = select(score, pool, texts=codes, **rules)
     lacking = np.bincount(pool, ~known, len(keys)) > 0
-    found = replace(
-        found,
-        pools=replace(found.pools, reason=np.where(lacking, NO_REFERENCE, found.pools.reason)),
-    )
+    if lacking.any():
+        found = replace(found, pools=_without_reference(found.pools, lacking))
     return Built(
         keys=keys,
         selection=found,
@@ -112,7 +112,23 @@ def build(
         may_be_chosen=may_be_chosen & known,
         may_be_rejected=may_be_rejected & known,
         code=codes,
+        order=rules["order"],
         raw=select(facts.reward, pool, texts=codes, **rules) if calibrated else None,
+    )
+
+
+def _without_reference(pools: Pools, lacking: Bools) -> Pools:
+    """The pools, of which those that lack English responses have no scores to speak of."""
+    unknown = {
+        name: np.where(lacking, np.nan, getattr(pools, name))
+        for name in ("mean", "std", "low", "high", "target")
+    }
+    return replace(
+        pools,
+        **unknown,
+        best=np.where(lacking, 0, pools.best),
+        fallback=pools.fallback & ~lacking,
+        reason=np.where(lacking, NO_REFERENCE, pools.reason),
     )
 
 
