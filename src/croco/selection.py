@@ -23,7 +23,8 @@ Rules that hold for all of them:
   at most once among all chosen and rejected.
 - Ties: of equal rewards the text with the smaller code comes first, then the smaller `order`; of two
   rewards equally far from a target, chosen takes the higher and rejected the lower. A draw depends on
-  the pool's seed and the order by reward and code. So nothing depends on the order of rows, as long as codes do not.
+  the pool's seed and the order by reward and code. So nothing depends on the order of rows, as long as
+  codes do not.
 - Where the first chosen finds no rejected, the next one is tried.
 """
 
