@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ def croco(tmp_path):
         return done
 
     return call
+
+
+@pytest.fixture
+def heeding_ctrl_c():
+    """What a child does first so that SIGINT reaches it, even where a script started the tests with `&`."""
+    return lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

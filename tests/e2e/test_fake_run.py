@@ -89,10 +89,12 @@ def test_killed_at_any_moment_the_run_gives_the_same_rows(croco, recipes, finish
     assert shards(tmp_path) == shards(finished)
 
 
-def test_ctrl_c_keeps_the_work_and_exits_130(recipes, tmp_path):
+def test_ctrl_c_keeps_the_work_and_exits_130(heeding_ctrl_c, recipes, tmp_path):
     command = [sys.executable, "-m", "croco", "run", str(recipes / "fake.yaml")]
     command += ["--set", "sample.n=256", "--home", str(tmp_path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
+    )
     while not list(tmp_path.glob("store/sample-*/journals/*.jsonl")):
         time.sleep(0.05)
         assert process.poll() is None

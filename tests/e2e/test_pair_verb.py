@@ -855,18 +855,21 @@ def test_what_is_cut_short_leaves_what_was_there(pair, tmp_path, stage, error):
     assert not (tmp_path / "new").exists()
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path):
+def test_ctrl_c_leaves_nothing_behind(heeding_ctrl_c, tmp_path):
     rows = [one(f"answer {k} " * 30, k % 97, id=f"p{k % 500}") for k in range(9000)]
     write(tmp_path / "r.jsonl", rows)
     write(tmp_path / "p.jsonl", prompts_for(rows))
     command = [sys.executable, "-m", "croco", "pair", "r.jsonl", "--prompts", "p.jsonl"]
     command += ["--near-duplicates", "0.9", "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
+    )
     while not list(tmp_path.glob("out/.pair-*/work/*.arrow")):
         time.sleep(0.01)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert "stopped; nothing was written" in said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
