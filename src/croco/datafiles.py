@@ -104,7 +104,7 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
             raise DataError(f"{where}: field {field.name!r} is missing: add it")
         if not isinstance(value, str):
             raise DataError(f"{where}: field {field.name!r} is {value!r}: write it as a string")
-        if not _is_text(value):
+        if not is_text(value):
             raise DataError(
                 f"{where}: field {field.name!r} holds half a character: mend its escapes"
             )
@@ -118,7 +118,7 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
     return kind(**known)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Whether it can be written as UTF-8; JSON may hold a lone surrogate, such as "\\ud800"."""
     try:
         value.encode()

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from exits import refused
 
 TRAIN = '{"id": "a", "lang": "en", "prompt": "Say hello to a friend"}\n'
 
@@ -21,15 +22,6 @@ def project(tmp_path, recipes):
     ]
     (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
-
-
-def refused(done, *said):
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("croco: ")]
-    for part in said:
-        assert part in line
-    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from exits import refused
 
 from croco import cli
 from croco.pairing.files import Options, pair_files
@@ -79,15 +80,6 @@ def pools(size, count=100, lang="en", seed=0, level=0.0, **more):
         for p in range(count)
         for k in range(size)
     ]
-
-
-def refused(done, *said):
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("croco: ")]
-    for part in said:
-        assert part in line
-    assert done.stdout == ""
 
 
 # -- A run ----------------------------------------------------------------------------------------------

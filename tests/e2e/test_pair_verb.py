@@ -864,7 +864,7 @@ def test_ctrl_c_leaves_nothing_behind(heeding_ctrl_c, tmp_path):
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
     )
-    while not list(tmp_path.glob("out/.pair-*/work/*.arrow")):
+    while not list(tmp_path.glob("out/.pair-*/parts/*.arrow")):
         time.sleep(0.01)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from croco.arrays import Bools, Floats, Ints
-from croco.calibration import Calibration, Rewards
+from croco.calibration import Calibration
 from croco.pairing.facts import Facts, near_duplicates
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Key
@@ -69,17 +69,12 @@ class Built:
         return first[self.may_be_chosen[first]]
 
 
-def rewards_of(facts: Facts) -> Rewards:
-    """What a calibration is made of."""
-    return Rewards(facts.reward, facts.prompt, facts.lang, list(facts.langs))
-
-
 def build(
     facts: Facts, texts: Texts, config: PairConfig, calibration: Calibration, seed: int
 ) -> Built:
     """The pairs of all pools of some facts."""
     keys, pool = _pools(facts, config.scope)
-    score = calibration(rewards_of(facts))
+    score = calibration(facts.rewards)
     known = np.isfinite(score)
     score = np.where(known, score, 0.0)
     calibrated = config.normalise != "none"

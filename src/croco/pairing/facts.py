@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.arrays import Bools, Floats, Ints
+from croco.calibration import Rewards
 from croco.languages import load_identifier, same_language
 from croco.recipe import Filters
 
@@ -43,6 +44,11 @@ class Facts:
     empty: Bools
     share: Floats
     signature: Signatures | None = None
+
+    @property
+    def rewards(self) -> Rewards:
+        """What a calibration is made of."""
+        return Rewards(self.reward, self.prompt, self.lang, list(self.langs))
 
     def take(self, rows: Ints) -> Facts:
         """Facts about some of the responses alone."""

@@ -75,9 +75,9 @@ def pair_files(
             raise DataError(f"{path} would be written over: write to another folder, or rename it")
     sources = [open_source(path) for path in responses]
     with folder_for(out) as folder:
-        work = folder / "work"
-        work.mkdir()
-        spool = Spool(work, sources, config.filters)
+        parts = folder / "parts"
+        parts.mkdir()
+        spool = Spool(parts, sources, config.filters)
         job = _Job(config, options, folder, spool)
         job.refused.add(spool_prompts(spool, prompts, lang))
         megabytes = max(1, spool.bytes // 10**6)

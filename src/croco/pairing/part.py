@@ -12,10 +12,10 @@ import pyarrow as pa
 from croco.arrays import Ints
 from croco.pairing.build import BARRED, Built
 from croco.pairing.facts import Facts
-from croco.pairing.inputs import extras_of, prompt_of, text_of
 from croco.pairing.prompts import Prompts
 from croco.pairing.rows import pool_columns
 from croco.pairing.spool import Places, Spool
+from croco.pairing.values import extras_of, prompt_of, text_of
 
 #: Responses whose whole rows are in memory at a time.
 FETCHED = 4096

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from croco.errors import DataError
 from croco.languages import checked_tag
-from croco.pairing.inputs import prompt_of, whole_text
 from croco.pairing.sources import SUFFIXES
 from croco.pairing.spool import Spool
+from croco.pairing.values import prompt_of, whole_text
 from croco.records import Key
 
 #: The reason of a prompt's row that cannot be used.

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from croco.arrays import Ints
 from croco.errors import DataError
-from croco.pairing.inputs import FORM, are_whole, canonical
+from croco.pairing.values import FORM, are_whole, canonical
 
 BLOCK = 8 * 2**20
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")

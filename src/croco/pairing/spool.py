@@ -106,7 +106,7 @@ class Spool:
         """The rewards of every part, as a calibration takes them."""
         for k in range(self.count):
             facts, _ = self.part(k)
-            yield Rewards(facts.reward, facts.prompt, facts.lang, list(facts.langs))
+            yield facts.rewards
 
     def part(self, k: int) -> tuple[Facts, Places]:
         """The responses of a part, and where they are."""
