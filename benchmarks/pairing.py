@@ -191,7 +191,7 @@ COLUMNS: dict[str, Callable[[Made, int, int], Any]] = {
 def table(record: type, made: Made, keys: list[tuple[int, int]]) -> pa.Table:
     import pyarrow as pa
 
-    from croco.records import schema
+    from croco.schemas import schema
 
     form = schema(record)
     return pa.table({c: [COLUMNS[c](made, *at) for at in keys] for c in form.names}, schema=form)

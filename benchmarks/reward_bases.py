@@ -24,8 +24,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from croco import models, rewards
-from croco.recipe import Gate, Resources, RewardConfig, RewardTraining
 from croco.records import Candidate, Preference
+from croco.reward_settings import Gate, RewardConfig, RewardTraining
+from croco.settings import Resources
 from croco.training.reward import train_reward
 
 DATA = Path(__file__).parents[1] / "src" / "croco" / "data"

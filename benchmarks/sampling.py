@@ -20,8 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from croco import models
 from croco.datafiles import read_prompts, refer
+from croco.engines import Request
 from croco.engines.transformers import TransformersEngine
-from croco.recipe import Resources, Sampling
+from croco.settings import Resources, Sampling
 from croco.stage import seed_of
 
 
@@ -45,13 +46,16 @@ def main() -> None:
 
     rows = read_prompts([refer("bundled:prompts-train.jsonl", Path())])
     rows = [row for row in rows if row.lang in ("en", "es", "fr", "de")][: args.prompts]
-    prompts = [engine.encode([{"role": "user", "content": row.prompt}]) for row in rows]
+    prompts = [engine.encode(row.chat) for row in rows]
     padded = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
 
     def ours(round_: int) -> int:
-        seeds = [[seed_of(round_, row.id, row.lang, k) for k in range(args.n)] for row in rows]
-        answers = engine.generate(prompts, seeds)
-        return sum(len(answer.token_ids) for own in answers for answer in own)
+        batch = [
+            Request(row.key, row.chat, [seed_of(round_, *row.key, k) for k in range(args.n)])
+            for row in rows
+        ]
+        replies = [reply for part in engine.generate([batch]) for reply in part]
+        return sum(len(answer.token_ids) for reply in replies for answer in reply.completions)
 
     def rival(round_: int) -> int:
         torch.manual_seed(round_)

@@ -11,14 +11,15 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "plugins", "quiet", "arrays"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
     {"strategies", "selection", "calibration", "stats"},
-    {"languages", "identifiers", "models", "conversion", "e5"},
-    {"recipe", "recipe_file", "datafiles"},
+    {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
+    {"recipe", "settings", "reward_settings", "recipe_file", "datafiles", "templates"},
     {"stage"},
     {"store", "provenance", "runs"},
     {"pairing"},
-    {"metrics", "engines", "rewards", "training", "report"},
+    {"flow", "servers"},
+    {"metrics", "engines", "rewards", "translation", "training", "report"},
     {"stages"},
     {"pipeline"},
     {"runner", "plan"},
@@ -27,7 +28,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
-MAY_BE_HEAVY = ("engines", "rewards", "training", "conversion", "e5", "quiet")
+MAY_BE_HEAVY = ("engines", "rewards", "training", "conversion", "e5", "quiet", "tokens", "memory")
 
 
 def modules():

@@ -33,7 +33,8 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
 ]
 Until = Annotated[
-    str | None, typer.Option(metavar="STAGE", help="Stop after the stages of that name or kind.")
+    str | None,
+    typer.Option(metavar="STAGE", help="Stop after the stage of that name, or all of that kind."),
 ]
 Home = Annotated[
     Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
@@ -98,7 +99,8 @@ def show(
 ) -> None:
     """Show the whole life of a prompt: every stage's row of it, as JSON lines."""
     from croco.plan import life
-    from croco.records import MULTIPLE, encode
+    from croco.records import MULTIPLE
+    from croco.schemas import encode
 
     current, stages = _saved(name, home)
     found = False

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
-from croco.records import Key, Keyed, Preference, Prompt
+from croco.records import Key, Keyed, Preference, Prompt, Turn
 
 Row = TypeVar("Row", bound=Keyed)
 
@@ -97,8 +97,13 @@ def _lines(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
-    known = {}
+    known: dict[str, Any] = {}
+    if "messages" in values:
+        values = {**values, **_last_turn(values, where)}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name == "before":
+            known["before"] = values.get("before turns", [])
+            continue
         value = values.get(field.name, None if field.default is dataclasses.MISSING else "")
         if value is None:
             raise DataError(f"{where}: field {field.name!r} is missing: add it")
@@ -116,6 +121,26 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
     except ValueError as error:
         raise DataError(f"{where}: field 'lang': {error}") from error
     return kind(**known)
+
+
+def _last_turn(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """What `messages` say: the user's prompt at their end, and the turns before it."""
+    if "prompt" in values:
+        raise DataError(f"{where}: has both 'prompt' and 'messages': keep one of them")
+    try:
+        turns = [Turn(turn["role"], turn["content"]) for turn in values["messages"]]
+        roles = {turn.role for turn in turns}
+        whole = all(isinstance(turn.content, str) and is_text(turn.content) for turn in turns)
+    except (TypeError, KeyError):
+        turns, roles, whole = [], set(), False
+    if not turns or not whole or not roles <= {"system", "user", "assistant"}:
+        raise DataError(
+            f"{where}: field 'messages' is not a list of turns: write each as a role (system, user,"
+            " assistant) and a content"
+        )
+    if turns[-1].role != "user":
+        raise DataError(f"{where}: field 'messages' must end with a turn of the user's")
+    return {"prompt": turns[-1].content, "before turns": turns[:-1]}
 
 
 def is_text(value: str) -> bool:

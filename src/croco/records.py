@@ -1,4 +1,4 @@
-"""The rows that stages hand to each other, and their Parquet schemas.
+"""The rows that stages hand to each other (`schemas` has their form in JSON and Parquet).
 
 Every row that belongs to a prompt has the key `(id, lang)`. The N samples of a prompt are one
 `Responses` row and their N rewards one `Rewards` row in the same order, so a join is always by key
@@ -7,14 +7,9 @@ and what is still owed is always a set difference.
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from typing import Literal
 
 Key = tuple[str, str]
 
@@ -36,12 +31,53 @@ class Keyed:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation: system, user or assistant."""
+
+    role: str
+    content: str
+
+
+def chat_of(before: Sequence[Turn], prompt: str) -> list[dict[str, str]]:
+    """Messages as chat templates take them: what came before, then the user's prompt."""
+    turns = [*before, Turn("user", prompt)]
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt(Keyed):
-    """One user prompt in one language."""
+    """One user prompt in one language, and the turns `before` it, a system prompt among them."""
 
     id: str
     lang: str
     prompt: str
+    before: list[Turn] = field(default_factory=list)
+
+    @property
+    def chat(self) -> list[dict[str, str]]:
+        """The messages to answer."""
+        return chat_of(self.before, self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft(Keyed):
+    """A prompt that is wanted in `lang` and written in `source`: to be translated where they differ."""
+
+    id: str
+    lang: str
+    prompt: str
+    before: list[Turn]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Translation(Prompt):
+    """A prompt with how it came to be: its `source` language ("" where it existed), the unknown words
+    in it and how often it was tried. Marks of unknown words are taken out of its text."""
+
+    source: str = ""
+    unknown: list[str] = field(default_factory=list)
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +90,7 @@ class Preference(Keyed):
     chosen: str
     rejected: str
     flaw: str = ""
+    before: list[Turn] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +99,8 @@ class Responses(Keyed):
 
     `token_ids` are the sampled ids as they are; they end with the end-of-turn token exactly when
     the finish reason is "stop". `prompt_ids` are the ids the model was given. `policy` is the model
-    that wrote them; empty where an older version did not write it down.
+    that wrote them; empty where an older version did not write it down. `prompt_tokens` and
+    `completion_tokens` are what a server counted for the row, 0 where none did.
     """
 
     id: str
@@ -72,6 +110,8 @@ class Responses(Keyed):
     token_ids: list[list[int]]
     finish_reasons: list[str]
     policy: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +262,12 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Failure(Keyed):
-    """A row that could not be made: its key and the error, in one line."""
+    """A row that could not be made: its key, the error in one line, and the checks it failed."""
 
     id: str
     lang: str
     error: str
+    checks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, key: Key, error: Exception) -> Failure:
@@ -253,64 +294,9 @@ class Candidate:
     lang: str
     prompt: str
     response: str
+    before: list[Turn] = field(default_factory=list)
 
-
-def encode(row: Any) -> dict[str, Any]:
-    """A row as a plain dictionary that JSON and Parquet can hold."""
-    return dataclasses.asdict(row)
-
-
-def decode(kind: type[Any], values: dict[str, Any]) -> Any:
-    """The row that `encode` made `values` of; nested records and maps are rebuilt."""
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: _decode(hints[name], value) for name, value in values.items()})
-
-
-def _decode(hint: Any, value: Any) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if value is None:
-        return None
-    if origin is list:
-        return [_decode(args[0], v) for v in value] if dataclasses.is_dataclass(args[0]) else value
-    if origin is dict:
-        return dict(value)
-    return (
-        decode(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
-    )
-
-
-_SCHEMAS: dict[Any, Any] = {}
-
-
-def schema(kind: type[Any]) -> pa.Schema:
-    """The Parquet schema of a record type, read off its annotations."""
-    import pyarrow as pa
-
-    if kind not in _SCHEMAS:
-        _SCHEMAS[kind] = pa.schema(_fields(kind))
-    return _SCHEMAS[kind]
-
-
-def _fields(kind: type[Any]) -> list[pa.Field]:
-    import pyarrow as pa
-
-    hints = typing.get_type_hints(kind)
-    return [pa.field(f.name, _arrow(hints[f.name])) for f in dataclasses.fields(kind)]
-
-
-def _arrow(hint: Any) -> pa.DataType:
-    import pyarrow as pa
-
-    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    if hint in plain:
-        return plain[hint]
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is list:
-        return pa.list_(_arrow(args[0]))
-    if origin is dict:
-        return pa.map_(_arrow(args[0]), _arrow(args[1]))
-    if origin in (typing.Union, types.UnionType):
-        return _arrow(next(a for a in args if a is not type(None)))
-    if dataclasses.is_dataclass(hint):
-        return pa.struct(_fields(typing.cast(type[Any], hint)))
-    raise TypeError(f"no Parquet type for {hint!r}")
+    @property
+    def chat(self) -> list[dict[str, str]]:
+        """The messages that the response answers."""
+        return chat_of(self.before, self.prompt)

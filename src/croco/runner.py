@@ -12,7 +12,7 @@ import gc
 import os
 import shutil
 import time
-from collections import deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ from typing import Any
 from croco import pipeline
 from croco.errors import OwedError, StageError
 from croco.provenance import provenance
-from croco.records import MULTIPLE, Failure, Keyed
+from croco.records import MULTIPLE, Failure, Key, Keyed
 from croco.runs import Run
+from croco.settings import Price
 from croco.stage import Batch, Context, Item, Stage, shard_of
 from croco.store import Artifact, Journal, Store
 
@@ -57,13 +58,13 @@ def work(todo: Sequence[Task], notify: Notify) -> None:
         run = Run.load(folder.parent.parent, folder.name)
         stage = pipeline.build(run.recipe)[name]
         artifact = run.store.artifact(stage)
-        artifact.describe(stage.recipe, provenance())
+        earlier = run.store.begin(stage, provenance())
         if stage.unit == "whole":
             _work_whole(stage, run.store, artifact, notify)
         elif stage.unit == "shard":
             _work_shards(stage, run.store, artifact, [task.shard for task in group], notify)
         else:
-            _RowWork(stage, run.store, artifact, notify).do([task.shard for task in group])
+            _RowWork(stage, run.store, artifact, earlier, notify).do([task.shard for task in group])
         artifact.tidy()
         _free_memory()
 
@@ -141,27 +142,35 @@ def _work_shards(
 class _RowWork:
     """Feeds the owed batches of some shards through one stage function, and seals what is whole."""
 
-    def __init__(self, stage: Stage, store: Store, artifact: Artifact, notify: Notify) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        store: Store,
+        artifact: Artifact,
+        earlier: Artifact | None,
+        notify: Notify,
+    ) -> None:
         self.stage = stage
         self.store = store
         self.artifact = artifact
+        self.earlier = earlier
         self.notify = notify
         self.journals: dict[int, Journal] = {}
         self.sizes: dict[int, int] = {}
-        self.left: dict[int, int] = {}
-        self.waiting: deque[tuple[int, Batch]] = deque()
+        self.left: dict[int, set[Key]] = {}
         self.failures = 0
 
     def do(self, shards: Sequence[int]) -> None:
-        self.rate = _Rate(sum(self.store.artifact(self._first).count(s) for s in shards))
+        server = self.stage.resources.server
+        total = sum(self.store.artifact(self._first).count(shard) for shard in shards)
+        self.rate = _Rate(total, server.price if server else None)
         context = _context(self.stage, self.store, self.artifact.root, self.notify)
         results: Iterator[list[Any]] = self.stage.function(  # type: ignore[call-arg, assignment]
             self.stage.config, context, self._batches(shards)
         )
         for outcomes in results:
-            shard, batch = self.waiting.popleft()
-            self._keep(shard, batch, outcomes)
-        for shard in [s for s in shards if self.left.get(s) == 0]:
+            self._keep(outcomes)
+        for shard in [s for s in shards if self.left.get(s) == set()]:
             self._seal(shard)
         self.notify(self.stage.name, *self.rate.end())
 
@@ -173,29 +182,35 @@ class _RowWork:
         """The owed part of every batch. Batches are cut from all rows, owed or not, so that a run
         that was interrupted gives the engine the same ones as a run that was not."""
         for shard in shards:
-            items = _items(self.stage, self.store, shard)
+            items = _items(self.stage, self.store, self.earlier, shard)
             journal = self.journals[shard] = self.artifact.journal(shard)
             size = self.stage.resources.batch_size
             cut = [items[start : start + size] for start in range(0, len(items), size)]
             owed = [[item for item in batch if item.key not in journal.rows] for batch in cut]
             owed = [batch for batch in owed if batch]
-            self.sizes[shard], self.left[shard] = len(items), len(owed)
+            self.sizes[shard] = len(items)
+            self.left[shard] = {item.key for batch in owed for item in batch}
             self.rate.skip(len(journal.rows))
-            for batch in owed:
-                self.waiting.append((shard, batch))
-                yield batch
+            yield from owed
 
-    def _keep(self, shard: int, batch: Batch, outcomes: list[Any]) -> None:
-        if sorted(o.key for o in outcomes) != sorted(item.key for item in batch):
-            raise StageError(
-                f"stage {self.stage.name!r} answered with other keys than it was given"
-            )
-        self.journals[shard].append(outcomes)
-        self.left[shard] -= 1
-        self.failures += sum(isinstance(outcome, Failure) for outcome in outcomes)
+    def _keep(self, outcomes: list[Any]) -> None:
+        """Journal outcomes, in whatever order they come; a shard that lacks none is sealed."""
+        by_shard: defaultdict[int, list[Any]] = defaultdict(list)
+        for outcome in outcomes:
+            by_shard[shard_of(outcome.id, self.stage.shards)].append(outcome)
+        for shard, own in by_shard.items():
+            left, keys = self.left.get(shard, set()), {outcome.key for outcome in own}
+            if len(keys) < len(own) or not keys <= left:
+                raise StageError(
+                    f"stage {self.stage.name!r} answered with other keys than it was given"
+                )
+            self.journals[shard].append(own)
+            left -= keys
+            self.failures += sum(isinstance(outcome, Failure) for outcome in own)
         self.notify(self.stage.name, *self.rate.add(outcomes))
-        if self.left[shard] == 0:
-            self._seal(shard)
+        for shard in by_shard:
+            if not self.left[shard]:
+                self._seal(shard)
         if self.failures > max(FAILURES_BEFORE_STOP, self.stage.allow_failed * self.rate.total):
             raise_if_owed(self.stage, self.artifact)
 
@@ -210,10 +225,11 @@ class _RowWork:
 
 
 class _Rate:
-    """Rows done of all, and tokens per second where rows have tokens."""
+    """Rows done of all, tokens per second where rows have tokens, and what a server counted."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, price: Price | None) -> None:
         self.total, self.done, self.tokens = total, 0, 0
+        self.price, self.prompt_tokens, self.completion_tokens = price, 0, 0
         self.start = time.monotonic()
 
     def skip(self, rows: int) -> None:
@@ -227,11 +243,24 @@ class _Rate:
     def add(self, outcomes: Sequence[Any]) -> tuple[int, int, str]:
         self.done += len(outcomes)
         self.tokens += sum(len(ids) for row in outcomes for ids in getattr(row, "token_ids", ()))
+        self.prompt_tokens += sum(getattr(row, "prompt_tokens", 0) for row in outcomes)
+        self.completion_tokens += sum(getattr(row, "completion_tokens", 0) for row in outcomes)
+        return self.done, self.total, ", ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
         seconds = max(time.monotonic() - self.start, 1e-9)
-        return self.done, self.total, f"{self.tokens / seconds:.0f} tok/s" if self.tokens else ""
+        tokens = self.tokens or self.completion_tokens
+        if tokens:
+            yield f"{tokens / seconds:.0f} tok/s"
+        if self.prompt_tokens:
+            counted = f"{self.prompt_tokens} + {self.completion_tokens} tokens"
+            yield counted + (f" for ${self._cost(self.price):.4f}" if self.price else "")
+
+    def _cost(self, price: Price) -> float:
+        return (self.prompt_tokens * price.prompt + self.completion_tokens * price.completion) / 1e6
 
 
-def _items(stage: Stage, store: Store, shard: int) -> list[Item]:
+def _items(stage: Stage, store: Store, earlier: Artifact | None, shard: int) -> list[Item]:
     """The shard's units of work in key order: each key that all keyed inputs have, with their rows."""
     tables = {
         name: {row.key: row for row in store.artifact(source).read(shard)}
@@ -240,7 +269,11 @@ def _items(stage: Stage, store: Store, shard: int) -> list[Item]:
     }
     keys = sorted(set.intersection(*(set(table) for table in tables.values())))
     if stage.unit == "row":
-        return [Item(key, {name: table[key] for name, table in tables.items()}) for key in keys]
+        begun = {row.key: row for row in earlier.known(shard)} if earlier else {}
+        return [
+            Item(key, {name: table[key] for name, table in tables.items()}, begun.get(key))
+            for key in keys
+        ]
     grouped = {id: list(own) for id, own in groupby(keys, key=lambda key: key[0])}
     return [
         Item((id, MULTIPLE), {name: [table[key] for key in own] for name, table in tables.items()})

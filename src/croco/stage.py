@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from croco.recipe import Resources
 from croco.records import Failure, Key
+from croco.settings import Resources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,10 +31,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One unit of work: its key, and each input's row (a list of rows where the unit is a prompt)."""
+    """One unit of work: its key, and each input's row (a list of rows where the unit is a prompt).
+
+    `earlier` is the row of an artifact that this one grows from, if there is one.
+    """
 
     key: Key
     rows: dict[str, Any]
+    earlier: Any = None
 
 
 Batch = list[Item]
@@ -85,7 +89,11 @@ WholeFunction = Callable[[Any, Context], list[Any]]
 
 @dataclass(frozen=True)
 class Stage:
-    """One node of a run's graph; `inputs` are by name, and the first one's keys are its own."""
+    """One node of a run's graph; `inputs` are by name, and the first one's keys are its own.
+
+    `grows` is the path of a number in the recipe: artifacts that differ in it alone share their rows'
+    beginnings, so one can start from another's.
+    """
 
     name: str
     kind: str
@@ -98,6 +106,7 @@ class Stage:
     shards: int = 1
     resources: Resources = field(default_factory=Resources)
     allow_failed: float = 0.0
+    grows: str = ""
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from croco.errors import DataError
-from croco.records import Failure, Key, decode, encode, schema
+from croco.records import Failure, Key
+from croco.schemas import decode, encode, schema
 from croco.stage import Stage
 
 if TYPE_CHECKING:
@@ -71,6 +72,31 @@ class Store:
         """The artifact of a stage, whether it exists yet or not."""
         return Artifact(self.root / stage.identity, stage.record, stage.shards)
 
+    def begin(self, stage: Stage, provenance: dict[str, Any]) -> Artifact | None:
+        """Describe a stage's artifact, and the artifact that it grows from, if there is one.
+
+        Which one that is, is written down: whoever goes on with the work takes the same.
+        """
+        root = self.root / stage.identity
+        root.mkdir(parents=True, exist_ok=True)
+        if not (root / "stage.json").exists():
+            grown_from = self._nearest(stage) if stage.grows else None
+            described = {"recipe": stage.recipe, "provenance": provenance, "grown_from": grown_from}
+            write_once(root / "stage.json", json.dumps(described, indent=1).encode())
+        source = json.loads((root / "stage.json").read_text()).get("grown_from")
+        return Artifact(self.root / source, stage.record, stage.shards) if source else None
+
+    def _nearest(self, stage: Stage) -> str | None:
+        """The identity of the artifact with the most to give of those that differ in `grows` alone."""
+        wanted, _ = _without(stage.recipe, stage.grows)
+        found = []
+        for path in self.root.glob(f"{stage.kind}-*/stage.json"):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                rest, value = _without(json.loads(path.read_text())["recipe"], stage.grows)
+                if rest == wanted:
+                    found.append((value, path.parent.name))
+        return max(found)[1] if found else None
+
 
 class Artifact:
     """What one stage made: sealed shards of rows, and files."""
@@ -80,12 +106,6 @@ class Artifact:
         self.record = record
         self.shards = shards
         self.files = root / "files"
-
-    def describe(self, recipe: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Write down what this artifact is, once."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        described = {"recipe": recipe, "provenance": provenance}
-        write_once(self.root / "stage.json", json.dumps(described, indent=1).encode())
 
     def path(self, shard: int) -> Path:
         """Where a shard is sealed."""
@@ -104,6 +124,12 @@ class Artifact:
         except (OSError, ValueError) as error:
             raise self._unreadable(shard) from error
         return [decode(self.record, values) for values in table.to_pylist()]
+
+    def known(self, shard: int) -> list[Any]:
+        """The rows of a shard, sealed or still in its journal."""
+        if self.path(shard).exists():
+            return self.read(shard)
+        return list(self.journal(shard).rows.values())
 
     def rows(self) -> Iterator[Any]:
         """All rows, shard by shard."""
@@ -233,11 +259,22 @@ class Journal:
         """Forget the journal, once its shard is sealed."""
         self.path.unlink(missing_ok=True)
 
-    def _take(self, rows: Sequence[Any], failures: Sequence[dict[str, str]]) -> None:
+    def _take(self, rows: Sequence[Any], failures: Sequence[dict[str, Any]]) -> None:
         for row in rows:
             self.rows.setdefault(row.key, row)
         for failure in failures:
-            self._failures[failure["id"], failure["lang"]] = Failure(**failure)
+            one: Failure = decode(Failure, failure)
+            self._failures[one.key] = one
+
+
+def _without(recipe: dict[str, Any], path: str) -> tuple[dict[str, Any], Any]:
+    """A recipe without the value at a dotted path, and the value."""
+    name, _, rest = path.partition(".")
+    others = {key: value for key, value in recipe.items() if key != name}
+    if not rest:
+        return others, recipe[name]
+    inner, value = _without(recipe[name], rest)
+    return others | {name: inner}, value
 
 
 def write_once(path: Path, data: bytes) -> None:

@@ -16,8 +16,9 @@ pytest.importorskip("trl")
 
 from croco.errors import EngineError
 from croco.models import ModelRef
-from croco.recipe import Resources, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Step
+from croco.settings import Resources
 from croco.training import Example, preference
 from croco.training import steps as steps_of_trl
 

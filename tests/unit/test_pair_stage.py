@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from croco.recipe import PairConfig, Resources
-from croco.records import Pairs, Responses, Rewards, encode, schema
+from croco.recipe import PairConfig
+from croco.records import Pairs, Responses, Rewards
+from croco.schemas import encode, schema
+from croco.settings import Resources
 from croco.stage import Context
 from croco.stages.pair import Config, pair
 from croco.stages.train import examples_of

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from croco import records
-from croco.records import Barred, Pair, Pairs, Rewards, Side, decode, encode, schema
+from croco.records import Barred, Pair, Pairs, Rewards, Side
+from croco.schemas import decode, encode, schema
 
 SIDE = Side("es", 3, "hola", 0.5, 1.5, "stop", "m@1")
 ROWS = [

@@ -4,8 +4,9 @@ import pytest
 
 from croco import rewards
 from croco.errors import EngineError, RecipeError
-from croco.recipe import Gate, Resources, RewardConfig, RewardTraining
 from croco.records import Candidate, Preference
+from croco.reward_settings import Gate, RewardConfig, RewardTraining
+from croco.settings import Resources
 
 WORDS = "good bad bread rain sun the a is".split()
 

@@ -10,8 +10,9 @@ import pytest
 
 from croco.errors import EngineError
 from croco.models import ModelRef
-from croco.recipe import Resources, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Step
+from croco.settings import Resources
 from croco.training import Example, load
 
 POLICY = ModelRef(name="fake", revision="1")

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from croco.models import ModelRef
 from croco.plugins import load_class
-from croco.recipe import Resources, Sampling
 from croco.records import Completion
-
-Chat = list[dict[str, str]]
+from croco.settings import Resources, Sampling
+from croco.tokens import Chat
 
 ENGINES = {
     "fake": "croco.engines.fake:FakeEngine",
     "transformers": "croco.engines.transformers:TransformersEngine",
+    "vllm": "croco.engines.vllm:VllmEngine",
+    "openai": "croco.engines.openai:OpenAIEngine",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A chat to answer once per seed; `key` is the asker's own, for telling replies apart."""
+
+    key: Any
+    chat: Chat
+    seeds: list[int]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answers to a request, one per seed, or the error that makes it a failure.
+
+    `prompt_ids` are the ids that the model was given. Token counts are a server's; 0 where none counted.
+    """
+
+    request: Request
+    prompt_ids: list[int] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    error: Exception | None = None
 
 
 class Generator(Protocol):
     """Samples answers; built as `Engine(policy, sampling, resources, adapter=None)`."""
 
-    context_length: int
+    #: The most tokens of prompt and answer together; None where only a server knows.
+    context_length: int | None
 
     def encode(self, chat: Chat) -> list[int]:
         """The token ids of a chat up to the model's turn, with exactly one BOS where the model has one."""
         ...
 
-    def generate(
-        self, prompts: Sequence[list[int]], seeds: Sequence[Sequence[int]]
-    ) -> list[list[Completion]]:
-        """One completion per seed for each prompt (token ids); equal seeds give equal answers."""
+    def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
+        """One reply per request, in any order, as they are ready; equal seeds give equal answers.
+
+        An engine may take any number of batches before it gives a reply.
+        """
         ...
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from croco.engines import Chat
+from croco.engines import Reply, Request
 from croco.models import ModelRef
-from croco.recipe import Resources, Sampling
 from croco.records import Completion
+from croco.settings import Resources, Sampling
+from croco.tokens import Chat
 
 BOS, EOS = 1, 2
 WORDS = ("sol", "mar", "pan", "luz", "rio", "sal", "tren", "flor", "nube", "miel")
@@ -54,14 +55,15 @@ class FakeEngine:
         words = [word for message in chat for word in message["content"].lower().split()]
         return [BOS, *(_token(word) for word in words)]
 
-    def generate(
-        self, prompts: Sequence[list[int]], seeds: Sequence[Sequence[int]]
-    ) -> list[list[Completion]]:
-        """One completion per seed for each prompt."""
-        return [
-            [self._answer(ids, _language(ids), seed) for seed in own]
-            for ids, own in zip(prompts, seeds, strict=True)
-        ]
+    def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
+        """Batch by batch."""
+        for batch in batches:
+            yield [self._reply(request) for request in batch]
+
+    def _reply(self, request: Request) -> Reply:
+        ids = self.encode(request.chat)
+        answers = [self._answer(ids, _language(ids), seed) for seed in request.seeds]
+        return Reply(request, ids, answers)
 
     def _answer(self, prompt_ids: list[int], lang: str, seed: int) -> Completion:
         draw = random.Random(f"{seed}:{prompt_ids}")  # noqa: S311

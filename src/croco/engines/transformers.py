@@ -8,7 +8,9 @@ device, up to rounding, whatever else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,24 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from croco.engines import Chat
-from croco.errors import EngineError
+from croco.engines import Reply, Request
+from croco.errors import EngineError, StopError
+from croco.memory import Halving
 from croco.models import ModelRef, fetch
 from croco.quiet import quiet
-from croco.recipe import Resources, Sampling
 from croco.records import Completion
+from croco.settings import Resources, Sampling
+from croco.tokens import Chat, check_vocabulary, prompt_ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer to be: whose it is, the prompt's ids, its seed and temperature."""
+
+    request: int
+    prompt_ids: list[int]
+    seed: int
+    temperature: float
 
 
 class TransformersEngine:
@@ -41,52 +55,100 @@ class TransformersEngine:
         folder = fetch(policy)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = _load(folder, sampling.dtype, adapter).to(self._device).eval()
+        config = self._model.config.get_text_config()
+        check_vocabulary(self._tokenizer, config.vocab_size, f"model {policy.name}")
         self._ends = _end_tokens(self._model, self._tokenizer)
-        self.context_length = int(self._model.config.get_text_config().max_position_embeddings)
+        # A stop text has at most a token per byte: an answer's last tokens show whether it is there.
+        self._window = 1 + max((len(stop.encode()) for stop in sampling.stop), default=0)
+        self._halving = Halving("lower resources.sample.batch_size or sample.max_tokens")
+        self.context_length = int(config.max_position_embeddings)
 
     def encode(self, chat: Chat) -> list[int]:
         """The chat template's token ids up to the model's turn, checked for a doubled BOS."""
-        if not self._tokenizer.chat_template:
-            raise EngineError("the policy has no chat template: use an instruction-tuned model")
-        ids = self._tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        check_bos(ids, self._tokenizer)
-        return list(ids)
+        return prompt_ids(self._tokenizer, chat)
+
+    def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
+        """Batch by batch; a request that cannot be encoded alone is an error."""
+        for batch in batches:
+            yield self._replies(batch)
+
+    def _replies(self, batch: list[Request]) -> list[Reply]:
+        prompts: list[list[int]] = []
+        failed: dict[int, Exception] = {}
+        for k, request in enumerate(batch):
+            try:
+                prompts.append(self.encode(request.chat))
+            except StopError:
+                raise
+            except EngineError as error:
+                prompts.append([])
+                failed[k] = error
+        answers = [
+            _Answer(k, prompts[k], seed, request.temperature)
+            for k, request in enumerate(batch)
+            for seed in request.seeds
+            if k not in failed
+        ]
+        found: list[list[Completion]] = [[] for _ in batch]
+        for answer, completion in zip(answers, self._halving(self._decode, answers), strict=True):
+            found[answer.request].append(completion)
+        return [
+            Reply(request, prompts[k], found[k], error=failed.get(k))
+            for k, request in enumerate(batch)
+        ]
 
     @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[list[int]], seeds: Sequence[Sequence[int]]
-    ) -> list[list[Completion]]:
-        """One completion per seed for each prompt; every prompt has the same number of seeds."""
-        n = len(seeds[0])
-        flat = [seed for own in seeds for seed in own]
-        chosen = self._decode(prompts, n, _uniforms(flat, self._sampling.max_tokens))
-        answers = [self._completion(ids) for ids in chosen.tolist()]
-        return [answers[start : start + n] for start in range(0, len(answers), n)]
+    def _decode(self, answers: Sequence[_Answer]) -> list[Completion]:
+        """A completion for each answer. Answers to one prompt stand together: it is read once."""
+        if not answers:
+            return []
+        temperatures = torch.tensor([a.temperature for a in answers], device=self._device)
+        uniforms = _uniforms([a.seed for a in answers], self._sampling.max_tokens)
+        runs = [list(own) for _, own in groupby(answers, key=lambda answer: answer.request)]
+        prompts = [own[0].prompt_ids for own in runs]
+        counts = torch.tensor([len(own) for own in runs], device=self._device)
+        chosen = self._steps(prompts, counts, uniforms, temperatures)
+        return [self._completion(ids) for ids in chosen.tolist()]
 
-    def _decode(self, prompts: Sequence[list[int]], n: int, uniforms: torch.Tensor) -> torch.Tensor:
-        """Token ids (prompts x n, steps); after an end token the row repeats it."""
+    def _steps(
+        self,
+        prompts: Sequence[list[int]],
+        counts: torch.Tensor,
+        uniforms: torch.Tensor,
+        temperatures: torch.Tensor,
+    ) -> torch.Tensor:
+        """Token ids (answers, steps); after an end token the row repeats it."""
         ids, mask = _left_padded(prompts, self._ends[0], self._device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache(config=self._model.config)
-        logits = self._step(ids, mask, positions, cache).repeat_interleave(n, 0)
-        cache.batch_repeat_interleave(n)
-        mask, position = mask.repeat_interleave(n, 0), positions[:, -1:].repeat_interleave(n, 0)
+        logits = self._step(ids, mask, positions, cache)
+        row_of = torch.arange(len(prompts), device=self._device).repeat_interleave(counts)
+        cache.batch_select_indices(row_of)
+        logits, mask, position = logits[row_of], mask[row_of], positions[row_of, -1:]
         ends = torch.tensor(self._ends, device=self._device)
-        done = torch.zeros(len(prompts) * n, dtype=torch.bool, device=self._device)
-        steps = []
+        done = torch.zeros(len(row_of), dtype=torch.bool, device=self._device)
+        steps: list[torch.Tensor] = []
         for uniform in uniforms.to(self._device).unbind(1):
-            token = pick(logits, uniform, self._sampling.temperature, self._sampling.top_p)
+            token = pick(logits, uniform, temperatures, self._sampling.top_p)
             token[done] = ends[0]
-            done |= torch.isin(token, ends)
             steps.append(token)
+            done |= torch.isin(token, ends)
+            if self._sampling.stop:
+                done |= self._stopped(torch.stack(steps[-self._window :], 1))
             if len(steps) == uniforms.shape[1] or bool(done.all()):
                 break
             position = position + 1
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = self._step(token[:, None], mask, position, cache)
         return torch.stack(steps, 1).cpu()
+
+    def _stopped(self, tails: torch.Tensor) -> torch.Tensor:
+        """Which rows of last tokens (answers, window) have a stop text in them."""
+        found = [
+            any(stop in self._decoded(ids) for stop in self._sampling.stop)
+            for ids in tails.tolist()
+        ]
+        return torch.tensor(found, device=self._device)
 
     def _step(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache
@@ -102,26 +164,42 @@ class TransformersEngine:
         return logits
 
     def _completion(self, ids: list[int]) -> Completion:
-        """The ids up to and with the first end token; without one the answer was cut off."""
+        """The ids up to and with the first end token or stop text; without one it was cut off."""
         end = next((k for k, token in enumerate(ids) if token in self._ends), None)
         kept = ids if end is None else ids[: end + 1]
         text = self._tokenizer.decode(kept, skip_special_tokens=True)
-        return Completion(text, kept, "length" if end is None else "stop")
+        found = [place for stop in self._sampling.stop if (place := text.find(stop)) >= 0]
+        if not found:
+            return Completion(text, kept, "length" if end is None else "stop")
+        wanted = next(
+            k
+            for k in range(1, len(kept) + 1)
+            if any(stop in self._decoded(kept[:k]) for stop in self._sampling.stop)
+        )
+        return Completion(text[: min(found)], kept[:wanted], "stop")
+
+    def _decoded(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
 
 def pick(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: torch.Tensor, top_p: float
 ) -> torch.Tensor:
     """The token (rows,) at which the cumulative distribution of logits (rows, vocabulary) passes
     `uniform` (rows,); with top_p < 1 only the likeliest tokens that together reach it can be picked.
+    A row of temperature (rows,) 0 takes the likeliest token.
     """
-    probabilities = torch.softmax(logits / temperature, -1)
+    greedy = temperature == 0
+    probabilities = torch.softmax(logits / torch.where(greedy, 1.0, temperature)[:, None], -1)
     if top_p == 1:
-        return _inverse(probabilities, uniform)
-    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    beyond = ranked.cumsum(-1) - ranked >= top_p
-    rank = _inverse(ranked.masked_fill(beyond, 0.0), uniform)
-    return order.gather(1, rank[:, None])[:, 0]
+        picked = _inverse(probabilities, uniform)
+    else:
+        ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        beyond = ranked.cumsum(-1) - ranked >= top_p
+        rank = _inverse(ranked.masked_fill(beyond, 0.0), uniform)
+        picked = order.gather(1, rank[:, None])[:, 0]
+    return torch.where(greedy, logits.argmax(-1), picked) if bool(greedy.any()) else picked
 
 
 def _inverse(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
@@ -131,20 +209,6 @@ def _inverse(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor
     # last token with any probability is meant.
     found = torch.searchsorted(cumulative, goal, right=True)[:, 0]
     return torch.minimum(found, (cumulative < cumulative[:, -1:]).sum(-1))
-
-
-def check_bos(ids: Sequence[int], tokenizer: Any) -> None:
-    """EngineError unless the ids begin with exactly one BOS where the tokenizer's own texts do."""
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        return
-    leading = next((k for k, token in enumerate(ids) if token != bos), len(ids))
-    expected = tokenizer("a")["input_ids"][:1] == [bos]
-    if leading > 1 or (expected and leading == 0):
-        raise EngineError(
-            f"the chat template gives {leading} BOS tokens at the start of a prompt and the model"
-            " expects one: mend the model's chat template"
-        )
 
 
 def pick_device(name: str) -> str:

@@ -16,7 +16,7 @@ from croco.pairing.doctor import IDENTIFIED, Exam, Pairs
 from croco.pairing.output import tables_in
 from croco.recipe import PairConfig
 from croco.records import Pairs as PairsRow
-from croco.records import encode
+from croco.schemas import encode
 from croco.stage import Stage
 
 #: A language that nobody named.

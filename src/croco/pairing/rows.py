@@ -12,7 +12,8 @@ import pyarrow as pa
 from croco.arrays import Ints
 from croco.pairing.build import BARRED, Built
 from croco.pairing.facts import Facts
-from croco.records import Pairs, schema
+from croco.records import Pairs
+from croco.schemas import schema
 from croco.selection import REASONS, Selection
 
 

@@ -109,6 +109,7 @@ class Report:
     curves: dict[str, list[Step]] = field(default_factory=dict)
     pools: dict[str, list[Pool]] = field(default_factory=dict)
     rows: list[StageRows] = field(default_factory=list)
+    translations: list[dict[str, Any]] = field(default_factory=list)
     pairing: list[Pairing] = field(default_factory=list)
     diagnoses: list[dict[str, Any]] = field(default_factory=list)
     triples: list[Triple] = field(default_factory=list)

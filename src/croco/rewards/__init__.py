@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from croco.plugins import load_class
-from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
+from croco.reward_settings import RewardConfig
+from croco.settings import Resources
 
 SCORERS = {
     "classifier": "croco.rewards.classifier:Classifier",
+    "vllm": "croco.rewards.vllm:VllmClassifier",
+    "server": "croco.rewards.server:ServerClassifier",
+    "prompt": "croco.rewards.prompted:PromptedJudge",
     "function": "croco.rewards.function:Function",
     "composite": "croco.rewards.composite:Composite",
     "language": "croco.rewards.language:LanguageFidelity",

@@ -10,9 +10,11 @@ from typing import Any
 from croco import models
 from croco.errors import EngineError
 from croco.quiet import quiet
-from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
+from croco.settings import Resources
+from croco.tokens import conversation_ids
 
 
 class Classifier:
@@ -26,7 +28,7 @@ class Classifier:
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The logit of each answer; EngineError where one is too long or the logit is not finite."""
-        rows = [encode(self.tokenizer, c.prompt, c.response, self.limit) for c in candidates]
+        rows = [encode(self.tokenizer, c, self.limit) for c in candidates]
         # Answers of about one length go through together, so that little is spent on padding.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         rewards = [math.nan] * len(rows)
@@ -81,17 +83,16 @@ def longest(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
 
 
-def encode(tokenizer: Any, prompt: str, response: str, limit: int) -> dict[str, list[int]]:
+def encode(tokenizer: Any, candidate: Candidate, limit: int) -> dict[str, list[int]]:
     """Token ids (and types) of a prompt and its answer: a chat where there is a template, or a pair.
 
     Raises EngineError where they are longer than `limit`; nothing is cut.
     """
     if tokenizer.chat_template:
-        chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-        ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"]
-        row = {"input_ids": _one_bos(tokenizer, ids)}
+        row = {"input_ids": conversation_ids(tokenizer, candidate.chat, candidate.response)}
     else:
-        row = dict(tokenizer(prompt, response))
+        before = "\n\n".join(turn["content"] for turn in candidate.chat)
+        row = dict(tokenizer(before, candidate.response))
         row.pop("attention_mask", None)
     if len(row["input_ids"]) > limit:
         raise EngineError(
@@ -105,12 +106,3 @@ def forward(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]]) -> Any
     """The logits of encoded rows, padded to the longest: a tensor of shape (rows,)."""
     batch = tokenizer.pad(rows, padding=True, padding_side="right", return_tensors="pt")
     return model(**batch.to(model.device)).logits.squeeze(-1)
-
-
-def _one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
-    """The ids with exactly one BOS in front where the tokenizer's own encoding begins with one."""
-    bos = tokenizer.bos_token_id
-    if bos is None or tokenizer("a")["input_ids"][0] != bos:
-        return ids
-    rest = next((i for i, token in enumerate(ids) if token != bos), len(ids))
-    return [bos, *ids[rest:]]

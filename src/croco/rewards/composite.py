@@ -8,10 +8,11 @@ from pathlib import Path
 
 from croco import rewards
 from croco.errors import EngineError
-from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
 from croco.rewards.language import LanguageFidelity
+from croco.settings import Resources
 
 LANGUAGE = "language"
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
+from croco.settings import Resources
 
 
 class FakeScorer:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from croco.languages import load_identifier, same_language
-from croco.recipe import Resources, RewardConfig
 from croco.records import Candidate
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
+from croco.settings import Resources
 
 
 class LanguageFidelity:

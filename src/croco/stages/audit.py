@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from croco import rewards
 from croco.datafiles import FileRef, read_preferences
-from croco.errors import DataError
+from croco.errors import DataError, StopError
 from croco.metrics import audit as accuracy
-from croco.recipe import RewardConfig, Section
 from croco.records import Audit, Candidate, Preference
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
+from croco.settings import Section
 from croco.stage import Context
 
 
@@ -34,10 +35,14 @@ def audit(config: Config, context: Context) -> list[Audit]:
     scorer = rewards.load(config.reward, context.resources, trained)
     try:
         chosen, rejected = _score(scorer, pairs)
+    except StopError:
+        raise
     except Exception:
         for row in pairs:  # one by one, to name the pair at fault
             try:
                 _score(scorer, [row])
+            except StopError:
+                raise
             except Exception as error:
                 raise DataError(
                     f"audit: pair {row.id!r} ({row.lang}) cannot be scored ({error}): mend or remove it"
@@ -47,6 +52,6 @@ def audit(config: Config, context: Context) -> list[Audit]:
 
 
 def _score(scorer: Scorer, pairs: list[Preference]) -> tuple[list[float], list[float]]:
-    chosen = scorer.score([Candidate(row.lang, row.prompt, row.chosen) for row in pairs])
-    rejected = scorer.score([Candidate(row.lang, row.prompt, row.rejected) for row in pairs])
-    return chosen.rewards, rejected.rewards
+    chosen = [Candidate(row.lang, row.prompt, row.chosen, row.before) for row in pairs]
+    rejected = [Candidate(row.lang, row.prompt, row.rejected, row.before) for row in pairs]
+    return scorer.score(chosen).rewards, scorer.score(rejected).rewards

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from croco import rewards
+from croco.errors import StopError
 from croco.languages import LanguageIdentifier, load_identifier, same_language
-from croco.recipe import RewardConfig, Section
 from croco.records import Failure, Verdicts
+from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
+from croco.settings import Section
 from croco.stage import Batch, Context, Item, Outcome
 from croco.stages.score import candidates_of
 from croco.stats import win_rate
@@ -36,6 +38,8 @@ def judge(config: Config, context: Context, batches: Iterable[Batch]) -> Iterato
 def _outcome(config: Config, item: Item, scorer: Scorer, identifier: LanguageIdentifier) -> Outcome:
     try:
         return _verdicts(config, item, scorer, identifier)
+    except StopError:
+        raise
     except Exception as error:
         return Failure.of(item.key, error)
 

@@ -18,9 +18,11 @@ from croco.errors import StageError
 from croco.pairing.build import build
 from croco.pairing.facts import Facts, text_facts
 from croco.pairing.rows import Answers, pairs_table
-from croco.recipe import Filters, PairConfig, Section
-from croco.records import Key, schema
+from croco.recipe import Filters, PairConfig
+from croco.records import Key
 from croco.records import Rewards as RewardRow
+from croco.schemas import schema
+from croco.settings import Section
 from croco.stage import Context, Sealed
 
 COLUMNS = ("id", "lang", "texts", "finish_reasons", "policy")

@@ -15,15 +15,19 @@ from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_rows
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
-from croco.recipe import PairConfig, Section
+from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
 from croco.report.plots import Pool
 from croco.report.summary import summary
+from croco.report.translation import translation_counts
+from croco.settings import Section
 from croco.stage import Context, Sealed
 
 #: Examples shown per language and arm, and pools drawn per language and arm.
 EXAMPLES, POOLS = 12, 200
+#: The stages that translate, where a run does.
+TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
 COUNTED = {"prompts", "sample", "score", "pair", "judge"}
 
@@ -40,6 +44,8 @@ def report(config: Config, context: Context) -> list[Metric]:
     base = {row.key: row for row in inputs["base.sample"].rows()}
     metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
     audits = list(inputs["audit"].rows())
+    translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
+    usage = _usage(inputs)
     made = Report(
         name=config.recipe["name"],
         seed=config.recipe["seed"],
@@ -56,9 +62,11 @@ def report(config: Config, context: Context) -> list[Metric]:
         recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
         provenance=provenance(),
         notes=_notes(config.recipe),
+        translations=translations,
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
-    figures = json.dumps(summary(metrics, audits), indent=1, ensure_ascii=False, allow_nan=False)
+    found = summary(metrics, audits) | {"translation": translations, "usage": usage}
+    figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics
 
@@ -107,6 +115,24 @@ def _rows(inputs: Mapping[str, Sealed]) -> list[StageRows]:
         for name, sealed in inputs.items()
         if name.rpartition(".")[2].partition("-")[0] in COUNTED
     ]
+
+
+def _translation(inputs: Mapping[str, Sealed], name: str) -> list[dict[str, Any]]:
+    """What a translation stage made, per language; nothing where the run translates nothing."""
+    if name not in inputs:
+        return []
+    sealed = inputs[name]
+    failed = [one for shard in range(sealed.shards) for one in sealed.failed(shard)]
+    return translation_counts(name, sealed.rows(), failed)
+
+
+def _usage(inputs: Mapping[str, Sealed]) -> dict[str, dict[str, int]]:
+    """The tokens that a server counted for sampling; of stages without a server nothing."""
+    counts = {
+        "prompt_tokens": sum(row.prompt_tokens for row in inputs["sample"].rows()),
+        "completion_tokens": sum(row.completion_tokens for row in inputs["sample"].rows()),
+    }
+    return {"sample": counts} if any(counts.values()) else {}
 
 
 def _missing(sealed: Sealed) -> tuple[int, dict[str, int]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from croco import engines
-from croco.engines import Generator
-from croco.errors import DataError, EngineError
+from croco.engines import Generator, Reply, Request
+from croco.errors import DataError
 from croco.models import ModelRef
-from croco.recipe import Sampling, Section
-from croco.records import Completion, Prompt, Responses
-from croco.stage import Batch, Context, Outcome, seed_of
+from croco.records import Failure, Prompt, Responses
+from croco.settings import Sampling, Section
+from croco.stage import Batch, Context, Item, Outcome, seed_of
 
 
 class Config(Section):
@@ -23,59 +24,112 @@ class Config(Section):
 
 
 def sample(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
-    """One `Responses` row per prompt; answer k's seed depends on (seed, id, lang, k) alone.
+    """One `Responses` row per prompt, as they are ready; answer k's seed is that of (seed, id, lang, k).
 
-    The files of the input "adapter", where there is one, are put on the policy. Raises DataError,
-    before anything is sampled, where a prompt is longer than the model's context.
+    What an earlier artifact has of a row is taken from there. The files of the input "adapter", where
+    there is one, are put on the policy. Raises DataError, before anything is sampled, where a prompt is
+    longer than the model's context.
     """
+    work = _Work(config, context)
+    for replies in _answered(config, context, work.requests(batches)):
+        yield [*work.ready(), *map(work.outcome, replies)]
+    yield work.ready()
+
+
+def _answered(
+    config: Config, context: Context, batches: Iterator[list[Request]]
+) -> Iterator[list[Reply]]:
+    """What the engine replies; it is loaded when the first request is there."""
+    first = next(batches, None)
+    if first is None:
+        return
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
-    writer = f"{config.policy.name}@{config.policy.revision}" + ("+adapter" if adapter else "")
-    engine: Generator | None = None
-    for batch in batches:
-        if engine is None:
-            engine = engines.load(
-                config.sampling.engine, config.policy, config.sampling, context.resources, adapter
-            )
-            _refuse_too_long(engine, config, context)
-        chats = [[{"role": "user", "content": item.rows["prompts"].prompt}] for item in batch]
-        prompt_ids = [engine.encode(chat) for chat in chats]
-        seeds = [_seeds(config, *item.key) for item in batch]
-        completions = engine.generate(prompt_ids, seeds)
-        yield [
-            _row(item.rows["prompts"], ids, answers, config.sampling.n, writer)
-            for item, ids, answers in zip(batch, prompt_ids, completions, strict=True)
-        ]
+    engine = engines.load(
+        config.sampling.engine, config.policy, config.sampling, context.resources, adapter
+    )
+    _refuse_too_long(engine, config, context)
+    yield from engine.generate(chain([first], batches))
 
 
-def _seeds(config: Config, id: str, lang: str) -> list[int]:
-    return [seed_of(config.seed, id, lang, k) for k in range(config.sampling.n)]
+class _Work:
+    """Rows in the making: asks for what an item lacks, and puts the row together."""
 
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        tuned = "+adapter" if "adapter" in context.inputs else ""
+        self.writer = f"{config.policy.name}@{config.policy.revision}{tuned}"
+        self.items: dict[tuple[str, str], Item] = {}
+        self.whole: list[Outcome] = []
 
-def _row(
-    prompt: Prompt, ids: list[int], answers: list[Completion], n: int, writer: str
-) -> Responses:
-    if len(answers) != n:
-        raise EngineError(
-            f"the engine gave {len(answers)} answers to prompt {prompt.id!r}, not {n}"
+    def requests(self, batches: Iterable[Batch]) -> Iterator[list[Request]]:
+        """The owed answers of each batch; a row that lacks none is ready at once."""
+        n = self.config.sampling.n
+        for batch in batches:
+            owed = []
+            for item in batch:
+                begun: Responses | None = item.earlier
+                have = len(begun.texts) if begun else 0
+                if begun and have >= n:
+                    self.whole.append(_first(begun, n))
+                    continue
+                self.items[item.key] = item
+                seeds = [seed_of(self.config.seed, *item.key, k) for k in range(have, n)]
+                chat = item.rows["prompts"].chat
+                owed.append(Request(item.key, chat, seeds, self.config.sampling.temperature))
+            if owed:
+                yield owed
+
+    def ready(self) -> list[Outcome]:
+        """Rows that need no engine."""
+        ready, self.whole = self.whole, []
+        return ready
+
+    def outcome(self, reply: Reply) -> Outcome:
+        """The row of a reply, after what was there already; a Failure where the engine could not."""
+        item = self.items.pop(reply.request.key)
+        if reply.error:
+            return Failure.of(item.key, reply.error)
+        wanted, found = len(reply.request.seeds), len(reply.completions)
+        if wanted != found:
+            error = ValueError(f"the engine gave {found} answers to this prompt, not {wanted}")
+            return Failure.of(item.key, error)
+        prompt: Prompt = item.rows["prompts"]
+        begun = item.earlier or Responses(prompt.id, prompt.lang, reply.prompt_ids, [], [], [])
+        return Responses(
+            prompt.id,
+            prompt.lang,
+            reply.prompt_ids,
+            begun.texts + [answer.text for answer in reply.completions],
+            begun.token_ids + [answer.token_ids for answer in reply.completions],
+            begun.finish_reasons + [answer.finish_reason for answer in reply.completions],
+            self.writer,
+            begun.prompt_tokens + reply.prompt_tokens,
+            begun.completion_tokens + reply.completion_tokens,
         )
+
+
+def _first(row: Responses, n: int) -> Responses:
     return Responses(
-        prompt.id,
-        prompt.lang,
-        ids,
-        [answer.text for answer in answers],
-        [answer.token_ids for answer in answers],
-        [answer.finish_reason for answer in answers],
-        writer,
+        row.id,
+        row.lang,
+        row.prompt_ids,
+        row.texts[:n],
+        row.token_ids[:n],
+        row.finish_reasons[:n],
+        row.policy,
     )
 
 
 def _refuse_too_long(engine: Generator, config: Config, context: Context) -> None:
+    if engine.context_length is None:
+        return
     room = engine.context_length - config.sampling.max_tokens
     for prompt in context.inputs["prompts"].rows():
+        chat = prompt.chat
         # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
-        if len(prompt.prompt.encode()) + 256 <= room:
+        if sum(len(turn["content"].encode()) for turn in chat) + 256 <= room:
             continue
-        length = len(engine.encode([{"role": "user", "content": prompt.prompt}]))
+        length = len(engine.encode(chat))
         if length > room:
             raise DataError(
                 f"prompt {prompt.id!r} ({prompt.lang}) has {length} tokens and the model's context"

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from croco import rewards
 from croco.datafiles import FileRef, read_preferences
-from croco.recipe import RewardConfig, RewardTraining, Section
+from croco.errors import StopError
 from croco.records import Candidate, Failure, Rewards, Step
+from croco.reward_settings import RewardConfig, RewardTraining
 from croco.rewards import Scorer, Scores
+from croco.settings import Section
 from croco.stage import Batch, Context, Item, Outcome
 
 
@@ -56,6 +58,8 @@ def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:
     try:
         scores = scorer.score([one for row in candidates for one in row])
         return _rows(batch, candidates, scores)
+    except StopError:
+        raise
     except Exception as error:
         if len(batch) == 1:
             return [Failure.of(batch[0].key, error)]
@@ -66,7 +70,10 @@ def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:
 def candidates_of(item: Item, input: str = "sample") -> list[Candidate]:
     """An item's answers as candidates for a scorer."""
     prompt = item.rows["prompts"]
-    return [Candidate(prompt.lang, prompt.prompt, text) for text in item.rows[input].texts]
+    return [
+        Candidate(prompt.lang, prompt.prompt, text, prompt.before)
+        for text in item.rows[input].texts
+    ]
 
 
 def _rows(batch: Batch, candidates: list[list[Candidate]], scores: Scores) -> list[Outcome]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from croco import training
 from croco.errors import StageError
 from croco.models import ModelRef
-from croco.recipe import Section, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Key, Step
+from croco.settings import Section
 from croco.stage import Context, Sealed
 from croco.training import Example
 

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from croco.models import ModelRef
 from croco.plugins import load_class
-from croco.recipe import Resources, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Step
+from croco.settings import Resources
 from croco.stage import Progress
 
 TRAINERS = {

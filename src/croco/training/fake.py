@@ -10,8 +10,9 @@ from pathlib import Path
 
 from croco.errors import EngineError
 from croco.models import ModelRef
-from croco.recipe import Resources, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Step
+from croco.settings import Resources
 from croco.stage import Progress
 from croco.training import Example
 

@@ -17,8 +17,9 @@ from croco import models
 from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.quiet import quiet
-from croco.recipe import Resources, TrainConfig
+from croco.recipe import TrainConfig
 from croco.records import Step
+from croco.settings import Resources
 from croco.stage import Progress
 from croco.training import Example
 from croco.training.steps import DpoSteps, Row, SftSteps

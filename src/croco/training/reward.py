@@ -16,9 +16,10 @@ from typing import Any
 from croco import models
 from croco.errors import EngineError, RecipeError
 from croco.quiet import quiet
-from croco.recipe import Resources, RewardTraining
-from croco.records import Preference, Step
+from croco.records import Candidate, Preference, Step
+from croco.reward_settings import RewardTraining
 from croco.rewards.classifier import encode, forward, load, longest
+from croco.settings import Resources
 from croco.stage import Progress
 from croco.training.pooling import head, run_once
 
@@ -50,8 +51,8 @@ def train_reward(
     limit = min(config.max_length, longest(model))
     pairs: list[Pair] = [
         (
-            encode(tokenizer, p.prompt, p.chosen, limit),
-            encode(tokenizer, p.prompt, p.rejected, limit),
+            encode(tokenizer, Candidate(p.lang, p.prompt, p.chosen, p.before), limit),
+            encode(tokenizer, Candidate(p.lang, p.prompt, p.rejected, p.before), limit),
         )
         for p in _kept(preferences, config.without)
     ]

@@ -1,0 +1,150 @@
+"""Sampling from a server that speaks OpenAI's chat protocol: vLLM, llama.cpp, a provider.
+
+A row is one request for n answers. Where the server does not give n at once, the missing ones are asked
+for one by one. Answer k has the seed of the row's first answer plus k, in both cases: that is the rule
+by which vLLM and llama.cpp give the answers of one request their seeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from croco.datafiles import is_text
+from croco.engines import Reply, Request
+from croco.errors import EngineError, RecipeError, StopError
+from croco.flow import Flow
+from croco.models import SERVED, ModelRef
+from croco.records import Completion
+from croco.servers import connect, explained, model_name, server_of
+from croco.settings import Resources, Sampling
+from croco.tokens import Chat, answer_ids, load_tokenizer, prompt_ids
+
+#: Servers cut the distribution by default (llama.cpp: top_k 40, min_p .05) or as the model's
+#: generation_config says (vLLM); these turn that off, and ask vLLM for the sampled ids.
+WHOLE_DISTRIBUTION = {
+    "top_k": 0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "return_token_ids": True,
+}
+SEEDS = 2**31
+
+
+class OpenAIEngine:
+    """Chat completions; token ids are the server's where it gives them, else the policy's tokenizer's."""
+
+    context_length = None
+
+    def __init__(
+        self,
+        policy: ModelRef,
+        sampling: Sampling,
+        resources: Resources,
+        adapter: Path | None = None,
+    ) -> None:
+        if adapter:
+            raise RecipeError("a server cannot take an adapter: sample by transformers or vllm")
+        self._server = server_of(resources, "the engine 'openai'")
+        self._sampling = sampling
+        self._tokenizer = None if policy.revision == SERVED else load_tokenizer(policy)
+        self._client = connect(self._server)
+        self._flow = Flow()
+        self._places = asyncio.Semaphore(self._server.concurrency)
+        self._one_by_one = False
+        self._model = self._flow.once(model_name(self._client, self._server, policy))
+
+    def encode(self, chat: Chat) -> list[int]:
+        """The ids by the policy's own tokenizer; none where only the server knows the model."""
+        return prompt_ids(self._tokenizer, chat) if self._tokenizer else []
+
+    def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
+        """As the server answers. Raises GoneError where it is gone, StopError where it wants a key."""
+        requests = chain.from_iterable(batches)
+        yield from self._flow.run(self._reply, requests, self._server.concurrency)
+
+    async def _reply(self, request: Request) -> Reply:
+        try:
+            ids = self.encode(request.chat)
+            found = await self._completions(request)
+            return self._checked(request, ids, found)
+        except Exception as error:
+            meant = explained(error, self._server)
+            if isinstance(meant, StopError):
+                raise meant from error
+            return Reply(request, error=meant)
+
+    async def _completions(self, request: Request) -> list[ChatCompletion]:
+        """Completions that have a choice for every seed in all."""
+        n, seed = len(request.seeds), request.seeds[0] % (SEEDS - len(request.seeds))
+        found = []
+        if n > 1 and not self._one_by_one:
+            try:
+                found = [await self._ask(request, seed, n)]
+            except openai.BadRequestError:
+                # Too many answers, or something that one answer alone would be refused for as well.
+                found = [await self._ask(request, seed, 1)]
+            self._one_by_one = len(found[0].choices) < n
+        have = sum(len(one.choices) for one in found)
+        more = [self._ask(request, seed + k, 1) for k in range(have, n)]
+        return found + list(await asyncio.gather(*more))
+
+    async def _ask(self, request: Request, seed: int, n: int) -> ChatCompletion:
+        sampling = self._sampling
+        extra = WHOLE_DISTRIBUTION if sampling.extra is None else sampling.extra
+        async with self._places:
+            answer: Any = await self._client.chat.completions.create(
+                model=self._model,
+                messages=request.chat,  # type: ignore[arg-type]
+                n=n,
+                seed=seed,
+                temperature=request.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                stop=sampling.stop or openai.omit,
+                extra_body=extra,
+            )
+        if not isinstance(answer, ChatCompletion) or not isinstance(answer.choices, list):
+            raise EngineError("the server's answer is not a chat completion: look at its log")
+        if not 0 < len(answer.choices) <= n:
+            raise EngineError(f"the server gave {len(answer.choices)} answers, not {n}")
+        return answer
+
+    def _checked(self, request: Request, ids: list[int], found: list[ChatCompletion]) -> Reply:
+        """The reply; StopError where the server's prompt ids are not the policy's own."""
+        for answer in found:
+            given = getattr(answer, "prompt_token_ids", None)
+            if given and ids and given != ids:
+                raise StopError(
+                    f"the server gave the model {len(given)} prompt tokens and the policy's own chat"
+                    f" template gives {len(ids)} others: serve the policy with its own chat template"
+                )
+            ids = ids or list(given or [])
+        completions = [self._completion(choice) for answer in found for choice in answer.choices]
+        usage = [answer.usage for answer in found if answer.usage]
+        counted = sum(one.completion_tokens or 0 for one in usage)
+        return Reply(
+            request,
+            ids,
+            completions,
+            prompt_tokens=sum(one.prompt_tokens or 0 for one in usage),
+            # llama.cpp counts one answer of n: where the ids are known, they tell better.
+            completion_tokens=max(counted, sum(len(one.token_ids) for one in completions)),
+        )
+
+    def _completion(self, choice: Any) -> Completion:
+        text, reason = choice.message.content or "", choice.finish_reason
+        if reason not in ("stop", "length"):
+            raise EngineError(f"the server ended an answer by {reason!r}, not at its end or limit")
+        if not isinstance(text, str) or not is_text(text):
+            raise EngineError("an answer of the server's is no text, or holds half a character")
+        ids = getattr(choice, "token_ids", None)
+        if ids is None and self._tokenizer:
+            ids = answer_ids(self._tokenizer, text, finished=reason == "stop")
+        return Completion(text, list(ids or []), reason)

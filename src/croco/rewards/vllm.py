@@ -1,0 +1,48 @@
+"""A sequence classifier with one output as reward, read by vLLM: its raw logit, from token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import vllm
+
+from croco.engines.vllm import engine_options, not_started
+from croco.models import ModelRef, fetch
+from croco.records import Candidate
+from croco.reward_settings import RewardConfig
+from croco.rewards import Scores
+from croco.rewards.encoding import encode, scored_once
+from croco.settings import Resources
+from croco.tokens import load_tokenizer
+
+
+class VllmClassifier:
+    """Scores with vLLM's pooling runner, without the activation that it puts on by default."""
+
+    def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
+        model: ModelRef = config.ref
+        options = engine_options(fetch(model), resources)
+        try:
+            self._engine: Any = vllm.LLM(
+                **options, runner="pooling", convert="classify", dtype="auto"
+            )
+        except Exception as error:
+            raise not_started(error) from error
+        self._tokenizer = load_tokenizer(model)
+        longest = int(self._engine.llm_engine.model_config.max_model_len)
+        self._limit = min(config.max_length, longest)
+
+    def score(self, candidates: Sequence[Candidate]) -> Scores:
+        """The logit of each answer; EngineError where one is too long or the logit is not finite."""
+        rows = [encode(self._tokenizer, c, self._limit)["input_ids"] for c in candidates]
+        return Scores(scored_once(rows, self._logits))
+
+    def _logits(self, rows: list[list[int]]) -> list[float]:
+        outputs = self._engine.classify(
+            [{"prompt_token_ids": ids} for ids in rows],
+            pooling_params=vllm.PoolingParams(use_activation=False),
+            use_tqdm=False,
+        )
+        return [float(one.outputs.probs[0]) for one in outputs]

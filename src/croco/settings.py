@@ -1,0 +1,174 @@
+"""What the sections of a recipe are made of, and those that engines and rewards are built from.
+
+A section says *what* is computed; only `Resources` says *where*, and never enters an identity.
+Unknown keys are refused, so that no option is ever silently ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from croco import models
+from croco.datafiles import FileRef, refer
+from croco.languages import checked_tag
+from croco.models import ModelRef
+
+Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampling(Section):
+    """How answers are sampled. The default is the paper's: 64 samples at temperature 1."""
+
+    engine: str = "transformers"
+    n: int = Field(64, ge=1)
+    temperature: float = Field(1.0, ge=0, description="0: greedy")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(4096, ge=1)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="texts that end an answer"
+    )
+    dtype: Dtype = "bfloat16"
+    extra: dict[str, Any] | None = Field(
+        None,
+        description="more keys of a request to a server; none: those that turn off its own cuts",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _for_servers(self) -> Sampling:
+        if self.extra is not None and self.engine in ("fake", "transformers", "vllm"):
+            raise ValueError(
+                f"extra is for servers and the engine {self.engine!r} has none: remove it"
+            )
+        return self
+
+
+class Prompted(Section):
+    """A model that answers a template's prompts: what translates and what judges.
+
+    `template` is a file (see `templates`); the model of a server may be any name that it knows.
+    """
+
+    engine: str = "transformers"
+    model: str
+    template: str
+    temperature: float = Field(0.0, ge=0)
+    retry_temperature: float = Field(0.7, ge=0, description="where an answer cannot be used")
+    max_tokens: int = Field(1024, ge=1)
+    dtype: Dtype = "bfloat16"
+    _ref: ModelRef | None = None
+    _file: FileRef | None = None
+
+    def bound(self, folder: Path) -> Prompted:
+        """A copy that knows its model and template; their revision and content stand for them."""
+        ref = models.resolve(self.model, folder, served=self.engine == "openai")
+        file = refer(self.template, folder)
+        update = {"model": f"{ref.name}@{ref.revision}", "template": f"sha256:{file.sha256}"}
+        copy = self.model_copy(update=update)
+        copy._ref, copy._file = ref, file
+        return copy
+
+    @property
+    def ref(self) -> ModelRef:
+        """The model."""
+        return self._ref or self.bound(Path()).ref
+
+    @property
+    def file(self) -> FileRef:
+        """The template."""
+        return self._file or self.bound(Path()).file
+
+    @property
+    def sampling(self) -> Sampling:
+        """The engine's own settings."""
+        return Sampling(
+            engine=self.engine,
+            n=1,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            dtype=self.dtype,
+        )
+
+
+class Checks(Section):
+    """What a translation must pass; shares and ratios are of characters."""
+
+    identifier: str = "py3langid"
+    threshold: Share = Field(0.5, description="smallest share of the target language")
+    min_length_ratio: float = Field(0.4, ge=0)
+    max_length_ratio: float = Field(2.5, gt=0)
+    max_unknown: Share = Field(
+        0.1, description="largest share of words that the translator did not know"
+    )
+
+
+class Translate(Section):
+    """English prompts, or others, to the recipe's languages; those that exist are kept as they are."""
+
+    source: Language = "en"
+    translator: str = "prompt"
+    prompt: Prompted | None = None
+    checks: Checks = Checks()
+
+    def bound(self, folder: Path) -> Translate:
+        """A copy that knows its model and template."""
+        prompt = self.prompt.bound(folder) if self.prompt else None
+        return self.model_copy(update={"prompt": prompt})
+
+    @pydantic.model_validator(mode="after")
+    def _prompted(self) -> Translate:
+        if (self.translator == "prompt") != (self.prompt is not None):
+            raise ValueError(
+                "give prompt (engine, model, template) with the translator 'prompt', and only then"
+            )
+        return self
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
+class Server(Section):
+    """A server that speaks OpenAI's protocol. Its key is read from the environment variable `key`."""
+
+    url: str = Field(
+        pattern=r"^https?://", description="with its path, such as http://localhost:8000/v1"
+    )
+    model: str | None = Field(
+        None, description="the model's name there; none: the only one, or its own"
+    )
+    key: str = "OPENAI_API_KEY"
+    concurrency: int = Field(32, ge=1, description="requests at a time")
+    retries: int = Field(8, ge=0, description="of one request, with growing pauses")
+    timeout: float = Field(600.0, gt=0, description="seconds for one request")
+    price: Price | None = None
+
+
+class Resources(Section):
+    """Where a stage runs: never part of an identity."""
+
+    batch_size: int = Field(16, ge=1, description="rows handed to an engine at a time")
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    micro_batch: int = Field(8, ge=1, description="pairs per forward pass in training")
+    batch_tokens: int = Field(16384, ge=1, description="tokens per forward pass in scoring")
+    tensor_parallel: int = Field(1, ge=1, description="devices that share one copy of the model")
+    data_parallel: int = Field(1, ge=1, description="copies of the model")
+    memory_share: float | None = Field(None, gt=0, le=1, description="of a GPU's memory, for vllm")
+    max_sequences: int | None = Field(None, ge=1, description="answers that vllm decodes at a time")
+    max_context: int | None = Field(None, ge=8, description="tokens of prompt and answer, for vllm")
+    server: Server | None = None
