@@ -168,7 +168,7 @@ def test_a_chat_template_is_used_with_one_bos(bert):
         "{{ bos_token }} {{ bos_token }}{% for m in messages %} {{ m['content'] }}{% endfor %}"
     )
     sun, rain = tokenizer.convert_tokens_to_ids(["sun", "rain"])
-    row = encode(tokenizer, "sun", "rain", 32)
+    row = encode(tokenizer, candidate("rain", prompt="sun"), 32)
     assert row["input_ids"][:3] == [tokenizer.bos_token_id, sun, rain]
 
 
