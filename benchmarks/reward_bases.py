@@ -145,7 +145,7 @@ def decoder_features(name: str, share: float):
 
         model, tokenizer = transformer(name)
         layer = round(model.config.num_hidden_layers * share)
-        rows = [encode(tokenizer, c.prompt, c.response, 512) for c in candidates]
+        rows = [encode(tokenizer, c, 512) for c in candidates]
         lengths = [len(row["input_ids"]) for row in rows]
         out = np.zeros((len(rows), 2 * model.config.hidden_size))
         for part in batched(len(rows), lengths):
