@@ -12,8 +12,9 @@ from croco.translation.spans import masked
 
 #: Ends every text, as apertium-destxt ends one: the tagger waits for the end of a sentence.
 END = ".[][\n]"
-#: Punctuation that means something in the stream, or that Apertium's own marks would be taken for.
-SPECIAL = frozenset("[]{}\\/*#@^$<>~|")
+#: Punctuation that means something in the stream or marks an unknown word; symbols (`^$<>~|`) do as
+#: well, but no symbol is shown to Apertium anyway.
+SPECIAL = frozenset("[]{}\\/*#@")
 
 # What words must not move across: lines with their bullets, headings and quotes. The look-behind
 # lets a run of spaces be tried from its start only.
@@ -60,10 +61,10 @@ def encode(text: str, mask: str) -> tuple[str, list[str]]:
     out: list[str] = []
     for plain, pairs in groupby(zip(text, mask, strict=True), lambda pair: _plain(pair[1])):
         run = "".join(character for character, _ in pairs)
-        if plain:  # `?` ends a sentence, so it must be seen
-            run = re.sub(r"  +", lambda spaces: keep(spaces[0]), run.replace("?", "\\?"))
+        if plain:
+            run = re.sub(r"  +", lambda spaces: keep(spaces[0]), run)
         out.append(run if plain else keep(run))
-    # An empty superblank before the end keeps "etc" and the added point apart.
+    # The empty superblank keeps a last "no" or "Mr" apart from the added point: "no." is a number.
     return "".join([*out, keep(""), END]), kept
 
 

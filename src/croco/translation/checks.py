@@ -65,8 +65,9 @@ def _language(case: _Case) -> str:
     share = sum(part for tag, part in case.ranking if same_language(tag, case.target))
     if share >= case.checks.threshold:
         return ""
-    best = max(case.ranking, key=lambda item: item[1], default=("und", 0.0))
-    return f"it is {case.target} by {share:.2f} only, and {best[0]} by {best[1]:.2f}"
+    tag, part = max(case.ranking, key=lambda item: item[1], default=("und", 0.0))
+    other = "" if same_language(tag, case.target) else f", and that of {tag} {part:.2f}"
+    return f"the share of {case.target} is {share:.2f}, under {case.checks.threshold:g}{other}"
 
 
 def _length(case: _Case) -> str:
