@@ -141,7 +141,7 @@ def decoder_features(name: str, share: float):
     def features(candidates: list[Candidate]) -> np.ndarray:
         import torch
 
-        from croco.rewards.classifier import encode
+        from croco.rewards.encoding import encode
 
         model, tokenizer = transformer(name)
         layer = round(model.config.num_hidden_layers * share)

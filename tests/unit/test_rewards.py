@@ -161,7 +161,7 @@ def test_a_classifier_refuses_a_logit_that_is_not_finite(bert):
 
 @pytest.mark.model
 def test_a_chat_template_is_used_with_one_bos(bert):
-    from croco.rewards.classifier import encode
+    from croco.rewards.encoding import encode
 
     tokenizer = classifier(bert).tokenizer
     tokenizer.chat_template = (

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from croco import models
-from croco.errors import EngineError
 from croco.quiet import quiet
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
+from croco.rewards.encoding import encode, scored_once
+from croco.rewards.passes import Passes
 from croco.settings import Resources
-from croco.tokens import conversation_ids
+from croco.tokens import check_vocabulary
 
 
 class Classifier:
@@ -24,31 +24,17 @@ class Classifier:
         folder = trained or models.fetch(config.ref)
         self.model, self.tokenizer = load(folder, resources)
         self.limit = min(config.max_length, longest(self.model))
-        self.batch_size = resources.batch_size
+        self._passes = Passes(self.model, resources.batch_tokens)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The logit of each answer; EngineError where one is too long or the logit is not finite."""
         rows = [encode(self.tokenizer, c, self.limit) for c in candidates]
-        # Answers of about one length go through together, so that little is spent on padding.
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
-        rewards = [math.nan] * len(rows)
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for i, reward in zip(batch, self._logits([rows[i] for i in batch]), strict=True):
-                rewards[i] = reward
-        bad = [i for i, reward in enumerate(rewards) if not math.isfinite(reward)]
-        if bad:
-            raise EngineError(
-                f"the reward of answer {bad[0]} is {rewards[bad[0]]}: check the model"
+        prompts = [str(c.chat) for c in candidates]
+        return Scores(
+            scored_once(
+                rows, lambda ks: self._passes([rows[k] for k in ks], [prompts[k] for k in ks])
             )
-        return Scores(rewards)
-
-    def _logits(self, rows: list[dict[str, list[int]]]) -> list[float]:
-        import torch
-
-        with torch.inference_mode():
-            logits: list[float] = forward(self.model, self.tokenizer, rows).float().tolist()
-        return logits
+        )
 
 
 def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[Any, Any]:
@@ -72,9 +58,10 @@ def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[
             folder, config=config, dtype=torch.float32 if device == "cpu" else "auto"
         )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id
+    check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, "the reward model")
+    text = model.config.get_text_config()
+    if text.pad_token_id is None:
+        text.pad_token_id = _filler(tokenizer)
     return model.to(device).eval(), tokenizer
 
 
@@ -83,26 +70,11 @@ def longest(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
 
 
-def encode(tokenizer: Any, candidate: Candidate, limit: int) -> dict[str, list[int]]:
-    """Token ids (and types) of a prompt and its answer: a chat where there is a template, or a pair.
+def _filler(tokenizer: Any) -> int:
+    """An id to pad with where a model has none: one that ends no answer, if there is such an id.
 
-    Raises EngineError where they are longer than `limit`; nothing is cut.
+    A decoder's reward is read at the last token that is not padding.
     """
-    if tokenizer.chat_template:
-        row = {"input_ids": conversation_ids(tokenizer, candidate.chat, candidate.response)}
-    else:
-        before = "\n\n".join(turn["content"] for turn in candidate.chat)
-        row = dict(tokenizer(before, candidate.response))
-        row.pop("attention_mask", None)
-    if len(row["input_ids"]) > limit:
-        raise EngineError(
-            f"an answer with its prompt has {len(row['input_ids'])} tokens, more than the reward"
-            f" model's limit of {limit}: raise max_length or take a model that reads more"
-        )
-    return row
-
-
-def forward(model: Any, tokenizer: Any, rows: list[dict[str, list[int]]]) -> Any:
-    """The logits of encoded rows, padded to the longest: a tensor of shape (rows,)."""
-    batch = tokenizer.pad(rows, padding=True, padding_side="right", return_tensors="pt")
-    return model(**batch.to(model.device)).logits.squeeze(-1)
+    ids = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    known = [int(token) for token in ids if token is not None]
+    return next((token for token in known if token != tokenizer.eos_token_id), (known or [0])[0])

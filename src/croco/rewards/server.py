@@ -11,10 +11,11 @@ from typing import Any
 
 from croco.errors import EngineError
 from croco.flow import Flow
+from croco.models import fetch_tokenizer
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
-from croco.rewards.encoding import encode, scored_once
+from croco.rewards.encoding import encode, padding_of, plain_ids, scored_once
 from croco.servers import connect, explained, model_name, server_of
 from croco.settings import Resources
 from croco.tokens import load_tokenizer
@@ -27,6 +28,7 @@ class ServerClassifier:
         self._server = server_of(resources, "a reward of kind 'server'")
         self._tokenizer = load_tokenizer(config.ref)
         self._limit = config.max_length
+        self._pad = padding_of(fetch_tokenizer(config.ref))
         self._size = resources.batch_size
         self._client = connect(self._server)
         self._flow = Flow()
@@ -35,8 +37,9 @@ class ServerClassifier:
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The logit of each answer; EngineError where one is too long or the server refuses it."""
-        rows = [encode(self._tokenizer, c, self._limit)["input_ids"] for c in candidates]
-        return Scores(scored_once(rows, self._logits))
+        rows = [encode(self._tokenizer, c, self._limit) for c in candidates]
+        ids = [plain_ids(row, self._pad) for row in rows]
+        return Scores(scored_once(rows, lambda places: self._logits([ids[k] for k in places])))
 
     def _logits(self, rows: list[list[int]]) -> list[float]:
         parts = range(0, len(rows), self._size)

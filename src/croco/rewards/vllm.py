@@ -13,7 +13,7 @@ from croco.models import ModelRef, fetch
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
-from croco.rewards.encoding import encode, scored_once
+from croco.rewards.encoding import encode, padding_of, plain_ids, scored_once
 from croco.settings import Resources
 from croco.tokens import load_tokenizer
 
@@ -33,11 +33,13 @@ class VllmClassifier:
         self._tokenizer = load_tokenizer(model)
         longest = int(self._engine.llm_engine.model_config.max_model_len)
         self._limit = min(config.max_length, longest)
+        self._pad = padding_of(fetch(model))
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The logit of each answer; EngineError where one is too long or the logit is not finite."""
-        rows = [encode(self._tokenizer, c, self._limit)["input_ids"] for c in candidates]
-        return Scores(scored_once(rows, self._logits))
+        rows = [encode(self._tokenizer, c, self._limit) for c in candidates]
+        ids = [plain_ids(row, self._pad) for row in rows]
+        return Scores(scored_once(rows, lambda places: self._logits([ids[k] for k in places])))
 
     def _logits(self, rows: list[list[int]]) -> list[float]:
         outputs = self._engine.classify(

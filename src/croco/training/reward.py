@@ -18,7 +18,9 @@ from croco.errors import EngineError, RecipeError
 from croco.quiet import quiet
 from croco.records import Candidate, Preference, Step
 from croco.reward_settings import RewardTraining
-from croco.rewards.classifier import encode, forward, load, longest
+from croco.rewards.classifier import load, longest
+from croco.rewards.encoding import encode
+from croco.rewards.passes import forward
 from croco.settings import Resources
 from croco.stage import Progress
 from croco.training.pooling import head, run_once
@@ -56,7 +58,7 @@ def train_reward(
         )
         for p in _kept(preferences, config.without)
     ]
-    score: Score = partial(forward, model, tokenizer)
+    score: Score = partial(forward, model)
     if config.layers == 0:
         flat = [answer for pair in pairs for answer in pair]
         outputs = run_once(model, tokenizer, flat, resources.batch_size)
