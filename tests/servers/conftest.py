@@ -9,6 +9,7 @@ import pytest
 import yaml
 from lab import QUESTIONS, Proxy, Server, free_port
 
+from croco import models
 from croco.models import EMBEDDED, cache_folder
 
 HERE = Path(__file__).parent
@@ -57,9 +58,9 @@ def proxy(llama):
 
 @pytest.fixture
 def recipe(tmp_path):
-    """Writes a recipe that samples English answers from a server; gives its path."""
+    """Writes a recipe that samples English answers, from a server if there is one; gives its path."""
 
-    def write(url, questions=QUESTIONS, sample=None, **server):
+    def write(url, questions=QUESTIONS, sample=None, reward=None, resources=None, **server):
         rows = [{"id": id, "lang": "en", "prompt": text} for id, text in questions.items()]
         for name, some in (("train", rows), ("heldout", [rows[0] | {"id": "z", "prompt": "Hm?"}])):
             lines = "".join(json.dumps(row) + "\n" for row in some)
@@ -71,13 +72,31 @@ def recipe(tmp_path):
             "policy": "smollm2-135m-instruct",
             "prompts": {"train": ["train.jsonl"], "heldout": ["heldout.jsonl"]},
             "sample": {"engine": "openai", "n": 3, "max_tokens": 12} | (sample or {}),
-            "reward": {"kind": "fake"},
+            "reward": reward or {"kind": "fake"},
             "arms": {"dpo": {"train": {"trainer": "fake"}}},
             "evaluate": {"judge": judge, "identifier": "fake", "engine": "transformers"},
-            "resources": {"sample": {"batch_size": 2, "server": {"url": url} | server}},
+            "resources": resources
+            or {"sample": {"batch_size": 2, "server": {"url": url} | server}},
         }
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(values))
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def reward_model(tmp_path_factory):
+    """SmolLM2 as a reward model: its weights in float32 under a random head of one output."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    source = models.fetch(models.resolve("smollm2-135m-instruct", Path()))
+    folder = tmp_path_factory.mktemp("reward-model")
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, num_labels=1, dtype=torch.float32
+    )
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder

@@ -24,7 +24,7 @@ from croco.models import SERVED, ModelRef
 from croco.records import Completion
 from croco.servers import connect, explained, model_name, server_of
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, answer_ids, load_tokenizer, prompt_ids
+from croco.tokens import Chat, answer_ids, answer_text, load_tokenizer, prompt_ids
 
 #: Servers cut the distribution by default (llama.cpp: top_k 40, min_p .05) or as the model's
 #: generation_config says (vLLM); these turn that off, and ask vLLM for the sampled ids.
@@ -145,6 +145,8 @@ class OpenAIEngine:
         if not isinstance(text, str) or not is_text(text):
             raise EngineError("an answer of the server's is no text, or holds half a character")
         ids = getattr(choice, "token_ids", None)
-        if ids is None and self._tokenizer:
+        if ids and self._tokenizer:
+            text = answer_text(self._tokenizer, ids, self._sampling.stop)
+        elif self._tokenizer:
             ids = answer_ids(self._tokenizer, text, finished=reason == "stop")
         return Completion(text, list(ids or []), reason)

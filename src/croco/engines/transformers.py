@@ -25,7 +25,7 @@ from croco.models import ModelRef, fetch
 from croco.quiet import quiet
 from croco.records import Completion
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, check_vocabulary, prompt_ids
+from croco.tokens import Chat, answer_text, check_vocabulary, prompt_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +167,18 @@ class TransformersEngine:
         """The ids up to and with the first end token or stop text; without one it was cut off."""
         end = next((k for k, token in enumerate(ids) if token in self._ends), None)
         kept = ids if end is None else ids[: end + 1]
-        text = self._tokenizer.decode(kept, skip_special_tokens=True)
-        found = [place for stop in self._sampling.stop if (place := text.find(stop)) >= 0]
-        if not found:
+        text = answer_text(self._tokenizer, kept, self._sampling.stop)
+        if text == self._decoded(kept):
             return Completion(text, kept, "length" if end is None else "stop")
         wanted = next(
             k
             for k in range(1, len(kept) + 1)
             if any(stop in self._decoded(kept[:k]) for stop in self._sampling.stop)
         )
-        return Completion(text[: min(found)], kept[:wanted], "stop")
+        return Completion(text, kept[:wanted], "stop")
 
     def _decoded(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return text
+        return answer_text(self._tokenizer, ids)
 
 
 def pick(

@@ -22,16 +22,19 @@ from croco.flow import Flow
 from croco.models import ModelRef, fetch
 from croco.records import Completion
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, check_vocabulary, load_tokenizer, prompt_ids
+from croco.tokens import Chat, answer_text, check_vocabulary, load_tokenizer, prompt_ids
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log would stand on our stdout and stderr
 
 import vllm
+import vllm.exceptions
 from vllm.lora.request import LoRARequest
 
 #: The ranks that vLLM has LoRA kernels for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+#: vLLM's words for a request that it cannot answer: ValueError, until it had classes of its own.
+REFUSALS = (ValueError, getattr(vllm.exceptions, "VLLMClientError", ValueError))
 REMEDY = (
     "lower resources.STAGE.max_context or max_sequences, set memory_share, or spread the model by"
     " tensor_parallel (on a CPU, the environment's VLLM_CPU_KVCACHE_SPACE is the cache's size in GiB)"
@@ -57,7 +60,7 @@ class VllmEngine:
             self._engine: Any = vllm.AsyncLLMEngine.from_engine_args(arguments)
         except Exception as error:
             raise not_started(error) from error
-        weakref.finalize(self, self._engine.shutdown)
+        weakref.finalize(self, _stop, self._engine)
         config = self._engine.vllm_config
         self.context_length = int(config.model_config.max_model_len)
         vocabulary = config.model_config.get_vocab_size()
@@ -88,7 +91,7 @@ class VllmEngine:
             raise
         except EngineError as error:
             return Reply(request, error=error)
-        except ValueError as error:  # vLLM's word for a request that it refuses
+        except REFUSALS as error:
             return Reply(request, error=EngineError(f"vLLM refuses the request: {error}"))
         except Exception as error:
             raise StopError(f"vLLM stopped ({type(error).__name__}: {error}): {REMEDY}") from error
@@ -108,7 +111,15 @@ class VllmEngine:
         found = [output async for output in stream][-1].outputs[0]
         if found.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended an answer by {found.finish_reason!r}")
-        return Completion(found.text, list(found.token_ids), found.finish_reason)
+        ids = list(found.token_ids)
+        # vLLM's own text may leave out a last character, where only some bytes of the next were sampled.
+        text = answer_text(self._tokenizer, ids, self._sampling.stop)
+        return Completion(text, ids, found.finish_reason)
+
+
+def _stop(engine: Any) -> None:
+    engine.shutdown()
+    engine.shutdown = int  # `__del__` calls it once more, when vLLM's modules may be gone already
 
 
 def engine_options(folder: Path, resources: Resources) -> dict[str, Any]:

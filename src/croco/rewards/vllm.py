@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import vllm
+from transformers import AutoConfig
 
 from croco.engines.vllm import engine_options, not_started
 from croco.models import ModelRef, fetch
@@ -23,17 +24,18 @@ class VllmClassifier:
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
         model: ModelRef = config.ref
-        options = engine_options(fetch(model), resources)
+        folder = fetch(model)
+        options = engine_options(folder, resources)
         try:
             self._engine: Any = vllm.LLM(
-                **options, runner="pooling", convert="classify", dtype="auto"
+                **options, runner="pooling", convert="classify", dtype=_dtype(folder)
             )
         except Exception as error:
             raise not_started(error) from error
         self._tokenizer = load_tokenizer(model)
         longest = int(self._engine.llm_engine.model_config.max_model_len)
         self._limit = min(config.max_length, longest)
-        self._pad = padding_of(fetch(model))
+        self._pad = padding_of(folder)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The logit of each answer; EngineError where one is too long or the logit is not finite."""
@@ -48,3 +50,14 @@ class VllmClassifier:
             use_tqdm=False,
         )
         return [float(one.outputs.probs[0]) for one in outputs]
+
+
+def _dtype(folder: Path) -> str:
+    """The precision that kind `classifier` scores in: float32 on a CPU, else as stored.
+
+    vLLM's own choice for weights in float32 is half of that.
+    """
+    stored = AutoConfig.from_pretrained(folder).dtype
+    if vllm.platforms.current_platform.is_cpu() or stored is None:
+        return "float32"
+    return str(stored).removeprefix("torch.")

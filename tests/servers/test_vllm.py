@@ -1,0 +1,214 @@
+"""vLLM in this process: answers, seeds, adapters, a run that is killed, and rewards.
+
+vLLM pins its own torch, so it has an environment of its own: `make test-vllm`.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from lab import QUESTIONS
+
+pytest.importorskip("vllm")
+
+from croco import engines, models, rewards
+from croco.engines import Request
+from croco.records import Candidate
+from croco.reward_settings import RewardConfig
+from croco.settings import Resources, Sampling
+from croco.tokens import end_of_turn, load_tokenizer, prompt_ids
+
+pytestmark = pytest.mark.model
+SMALL = {"max_sequences": 16, "max_context": 256}
+CHATS = [[{"role": "user", "content": text}] for text in QUESTIONS.values()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_size():
+    """A GiB of keys and values is plenty here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return models.resolve("smollm2-135m-instruct", Path())
+
+
+@pytest.fixture(scope="module")
+def engine(policy):
+    sampling = Sampling(
+        engine="vllm", n=4, max_tokens=24, dtype="float32", top_p=0.95, stop=["the"]
+    )
+    return engines.load("vllm", policy, sampling, Resources(**SMALL))
+
+
+def asked(numbers, temperature=1.0, n=4):
+    seeds = [[1000 * k + j for j in range(n)] for k in numbers]
+    return [Request(k, CHATS[k], s, temperature) for k, s in zip(numbers, seeds, strict=True)]
+
+
+def answers(engine, batches):
+    replies = [reply for part in engine.generate(batches) for reply in part]
+    assert not [reply.error for reply in replies if reply.error]
+    return {
+        reply.request.key: [
+            (c.text, tuple(c.token_ids), c.finish_reason) for c in reply.completions
+        ]
+        for reply in replies
+    }
+
+
+def test_an_answer_follows_from_its_seed_alone(engine):
+    together = answers(engine, [asked(range(6))])
+    apart = answers(engine, [asked([k]) for k in (5, 3, 1)])
+    assert set(together) == set(range(6))
+    assert {k: together[k] for k in apart} == apart
+    assert all(len(set(own)) > 1 for own in together.values()), "seeds differ, so answers do"
+
+
+def test_an_answer_has_its_ids_and_says_how_it_ended(engine, policy):
+    tokenizer = load_tokenizer(policy)
+    end = end_of_turn(tokenizer)
+    found = [one for own in answers(engine, [asked(range(6))]).values() for one in own]
+    assert {reason for _, _, reason in found} == {"stop", "length"}
+    for text, ids, reason in found:
+        assert "the" not in text
+        assert len(ids) <= 24
+        assert (len(ids) == 24) or reason == "stop"
+        rest = tokenizer.decode(ids, skip_special_tokens=True).removeprefix(text)
+        assert rest == "" or rest.startswith("the")
+        if reason == "stop":
+            assert ids[-1] == end or rest.startswith("the")
+
+
+def test_prompts_are_given_as_the_ids_that_every_stage_sees(engine, policy):
+    tokenizer = load_tokenizer(policy)
+    (reply,) = next(iter(engine.generate([asked([0])])))
+    assert reply.prompt_ids == prompt_ids(tokenizer, CHATS[0])
+    assert engine.context_length == 256
+
+
+def test_a_prompt_too_long_fails_alone(engine):
+    long = Request("long", [{"role": "user", "content": "word " * 400}], [1])
+    replies = [reply for part in engine.generate([[long, *asked([0])]]) for reply in part]
+    errors = {reply.request.key: reply.error for reply in replies}
+    assert errors[0] is None
+    assert "vLLM refuses the request" in str(errors["long"])
+
+
+def test_greedy_answers_are_those_of_transformers(engine, policy):
+    sampling = Sampling(n=1, max_tokens=24, dtype="float32", stop=["the"])
+    other = engines.load("transformers", policy, sampling, Resources())
+    here, there = (answers(e, [asked(range(6), 0.0, n=1)]) for e in (engine, other))
+    assert {k: own[0][0] for k, own in here.items()} == {k: own[0][0] for k, own in there.items()}
+
+
+def test_an_adapter_is_put_on_at_run_time(policy, tmp_path):
+    """Greedy answers under a LoRA adapter are those of transformers under it, and not the base's."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(models.fetch(policy), dtype=torch.float32)
+    torch.manual_seed(0)
+    tuned = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    tuned.save_pretrained(tmp_path)
+    requests = asked(range(6), 0.0, n=1)
+    sampling = {"n": 1, "max_tokens": 16, "dtype": "float32"}
+    found = {
+        (name, bool(adapter)): answers(
+            engines.load(
+                name, policy, Sampling(engine=name, **sampling), Resources(**SMALL), adapter
+            ),
+            [requests],
+        )
+        for name, adapter in (
+            ("vllm", tmp_path),
+            ("transformers", tmp_path),
+            ("transformers", None),
+        )
+    }
+    assert found["vllm", True] == found["transformers", True]
+    assert found["vllm", True] != found["transformers", False]
+
+
+def sampled(home):
+    (path,) = home.glob("runs/served/sample/shard-*.parquet")
+    return {row["id"]: row["texts"] for row in pq.read_table(path).to_pylist()}
+
+
+def test_rows_are_journalled_as_they_finish_and_outlive_a_kill(croco, recipe, tmp_path):
+    questions = {f"q{k}": f"Tell me about the number {k}." for k in range(12)}
+    sample = {"engine": "vllm", "n": 2, "max_tokens": 32, "dtype": "float32"}
+    resources = {"sample": {"batch_size": 12, "max_sequences": 2, "max_context": 128}}
+    path = recipe("", questions, sample, resources=resources)
+    whole = tmp_path / "whole"
+    command = [sys.executable, "-m", "croco", "run", str(path), "--until", "sample"]
+    env = os.environ | {"CROCO_HOME": str(tmp_path)}
+    child = subprocess.Popen(
+        command, cwd=tmp_path, env=env, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    journals = lambda: list(tmp_path.glob("store/sample-*/journals/*.jsonl"))  # noqa: E731
+    try:
+        end = time.monotonic() + 300
+        while not any(p.read_bytes().count(b"\n") >= 3 for p in journals()):
+            assert child.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    kept = [json.loads(line) for p in journals() for line in p.read_text().splitlines()[:-1]]
+    kept = {row["id"]: row["texts"] for line in kept for row in line["rows"]}
+    assert 0 < len(kept) < 12, "the engine had one batch of 12 and gave its rows one by one"
+    resumed = croco("run", path, "--until", "sample", check=0)
+    assert "Traceback" not in resumed.stderr
+    croco("run", path, "--until", "sample", "--home", whole, check=0)
+    assert kept.items() <= sampled(tmp_path).items()
+    assert sampled(tmp_path) == sampled(whole)
+
+
+def conversations():
+    """50 of them, of 1 to 300 words, with repeats of an answer and several turns."""
+    words = "rain bread Spain seven blue you it is and never again because window".split()
+    draw = random.Random(0)
+    found = []
+    for k in range(50):
+        answer = " ".join(draw.choices(words, k=[1, 5, 20, 80, 300][k % 5]))
+        prompt = " ".join(draw.choices(words, k=draw.randint(2, 60)))
+        before = [{"role": "system", "content": "Be brief."}] if k % 3 == 0 else []
+        found.append(Candidate("en", prompt, answer if k % 10 else "", turns(before)))
+    return found
+
+
+def turns(messages):
+    from croco.records import Turn
+
+    return [Turn(**message) for message in messages]
+
+
+def test_rewards_are_those_of_transformers(reward_model):
+    config = {"model": str(reward_model), "max_length": 1024}
+    resources = Resources(max_context=1024)
+    own = rewards.load(RewardConfig(kind="classifier", **config), resources)
+    expected = own.score(conversations()).rewards
+    scorer = rewards.load(RewardConfig(kind="vllm", **config), resources)
+    found = scorer.score(conversations()).rewards
+    apart = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    print(f"largest difference {apart:.2e} over rewards from {min(found):.2f} to {max(found):.2f}")
+    assert apart < 1e-3
+    assert max(found) - min(found) > 0.5
