@@ -13,6 +13,9 @@ from typing import Any
 
 from croco.errors import RecipeError
 
+#: The extras of what is not in `local`, by short name; the vLLM server's scorer needs a client alone.
+EXTRAS = {"vllm": "vllm", "openai": "openai", "server": "openai"}
+
 
 def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
     """The object behind a short name of `table` or a `module:attribute` of the user's.
@@ -30,7 +33,7 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
         if error.name and not target.startswith(error.name):
             raise RecipeError(
                 f"{what} {name!r} needs the package {error.name!r}: install it"
-                " (pip install 'croco-llm[local]' has all that runs models here)"
+                f" (pip install 'croco-llm[{EXTRAS.get(name, 'local')}]')"
             ) from error
         raise RecipeError(f"{what} {name!r}: there is no module {module_name!r} here") from error
     except AttributeError as error:

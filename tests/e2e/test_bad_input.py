@@ -57,6 +57,7 @@ def test_a_prompt_longer_than_the_context(croco, project, tmp_path):
         ("sample.engine=transfomers", "did you mean 'transformers'?"),
         ("prompts.train=[gone.jsonl]", "gone.jsonl"),
         ("reward.gate.identifier=nobody:Nothing", "nobody"),
+        ("sample.engine=vllm", "pip install 'croco-llm[vllm]'"),
     ],
 )
 def test_a_recipe_with_a_mistake(croco, project, tmp_path, override, said):

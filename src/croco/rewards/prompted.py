@@ -46,7 +46,7 @@ class PromptedJudge:
         missing = sum(grade is None for grade in grades)
         if missing:
             raise EngineError(
-                f"the judge graded {missing} of {len(grades)} answers not ({problem})"
+                f"the judge gave no grade to {missing} of {len(grades)} answers ({problem})"
             )
         return Scores([grade for grade in grades if grade is not None])
 
