@@ -14,6 +14,7 @@ from croco.stage import Batch, Context, Outcome, seed_of
 from croco.translation import Text, Translated, Translator
 from croco.translation.checks import failed_checks
 from croco.translation.prompted import VALUES
+from croco.translation.spans import prose
 
 
 class Config(Section):
@@ -121,16 +122,14 @@ class _Work:
         draft = self.drafts[key]
         checks = self.config.translate.checks
         # The language is told from the whole conversation: single turns may be too short for that.
-        whole = "\n".join(part.text for part in parts)
+        whole = prose("\n".join(part.text for part in parts))
         ranking = load_identifier(checks.identifier).identify([whole])[0]
         failed: dict[str, str] = {}
         for part in parts:
             failed = {**self._failed(part, ranking), **failed}
         if failed:
             said = "; ".join(failed.values())
-            return Failure(
-                *key, f"the translation fails {len(failed)} checks: {said}", list(failed)
-            )
+            return Failure(*key, f"the translation cannot be used: {said}", list(failed))
         turns = [
             Turn(turn.role, part.text) for turn, part in zip(draft.before, parts, strict=False)
         ]
