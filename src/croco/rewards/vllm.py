@@ -16,7 +16,7 @@ from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
 from croco.rewards.encoding import encode, padding_of, plain_ids, scored_once
 from croco.settings import Resources
-from croco.tokens import load_tokenizer
+from croco.tokens import check_vocabulary, load_tokenizer
 
 
 class VllmClassifier:
@@ -33,8 +33,9 @@ class VllmClassifier:
         except Exception as error:
             raise not_started(error) from error
         self._tokenizer = load_tokenizer(model)
-        longest = int(self._engine.llm_engine.model_config.max_model_len)
-        self._limit = min(config.max_length, longest)
+        started = self._engine.llm_engine.model_config
+        check_vocabulary(self._tokenizer, int(started.get_vocab_size()), "the reward model")
+        self._limit = min(config.max_length, int(started.max_model_len))
         self._pad = padding_of(folder)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
