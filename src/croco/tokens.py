@@ -55,8 +55,10 @@ def answer_text(tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = ()) -
 def end_of_turn(tokenizer: Any) -> int:
     """The id that the chat template puts after an answer; StopError where it puts none."""
     chat = [{"role": "user", "content": "a"}]
-    start = len(_rendered(tokenizer, chat, add_generation_prompt=True))
-    ids = conversation_ids(tokenizer, chat, "a")
+    ids, longer = (conversation_ids(tokenizer, chat, text) for text in ("a", "a a"))
+    # Not from the prompt's end on: some templates open an answer with special tokens of their own.
+    apart = (k for k, (one, other) in enumerate(zip(ids, longer, strict=False)) if one != other)
+    start = next(apart, len(ids))
     special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
     found = next((token for token in ids[start:] if token in special), None)
     if found is None:
@@ -78,8 +80,11 @@ def check_bos(ids: Sequence[int], tokenizer: Any) -> None:
 
 
 def check_vocabulary(tokenizer: Any, size: int, what: str) -> None:
-    """StopError where a tokenizer has ids that the model has no embedding for."""
-    largest = max(tokenizer.get_vocab().values())
+    """StopError where a tokenizer's words have ids that the model has no embedding for.
+
+    Special tokens may: Gemma 3's text models know no image, and their tokenizer has a token for one.
+    """
+    largest = max({*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids})
     if largest >= size:
         raise StopError(
             f"{what} has {size} embeddings and its tokenizer ids up to {largest}: they are not of one"

@@ -8,12 +8,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from croco import rewards
-from croco.errors import StopError
+from croco.errors import EngineError, StopError
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards.encoding import encode, plain_ids
 from croco.rewards.passes import batches, can_share
 from croco.settings import Resources
+from croco.tokens import check_vocabulary
 
 pytestmark = pytest.mark.model
 SMALL = {
@@ -37,6 +38,22 @@ FAMILIES = {
     "qwen3": (transformers.Qwen3Config, GROUPED),
     "gpt2": (transformers.GPT2Config, SMALL),
     "bert": (transformers.BertConfig, SMALL),
+    "roberta": (transformers.RobertaConfig, SMALL | {"max_position_embeddings": 259}),
+    "bidirectional": (transformers.LlamaConfig, GROUPED | {"is_causal": False}),
+    "longrope": (
+        transformers.Phi3Config,
+        SMALL
+        | {
+            "original_max_position_embeddings": 32,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "short_factor": [1.0] * 4,
+                "long_factor": [4.0] * 4,
+                "original_max_position_embeddings": 32,
+            },
+        },
+    ),
 }
 SHARING = {"llama", "gemma3", "qwen3", "gpt2"}
 
@@ -121,9 +138,19 @@ def test_fewer_tokens_go_through_the_model(reward_model, family):
         assert sum(seen) == row * 10
 
 
+@pytest.mark.parametrize("family", ["roberta", "llama"], indirect=True)
+def test_no_row_is_longer_than_the_model_has_positions_for(reward_model):
+    scorer = load(reward_model)
+    overhead = len(encode(scorer.tokenizer, Candidate("en", "w1", ""), 256)["input_ids"])
+    assert scorer.limit == 256
+    scorer.score([Candidate("en", "w1", words(256 - overhead, 0))])
+    with pytest.raises(EngineError, match="limit of 256"):
+        scorer.score([Candidate("en", "w1", words(257 - overhead, 0))])
+
+
 def test_batches_hold_rows_of_like_length_within_the_budget():
     lengths = {k: random.Random(k).randint(1, 90) for k in range(200)}
-    found = list(batches(lengths, 10, 300, slack=5))
+    found = list(batches(lengths, 10, 300, (0.1, 5)))
     assert sorted(k for batch in found for k in batch) == list(range(200))
     assert [lengths[k] for b in found for k in b] == sorted(lengths.values(), reverse=True)
     for batch in found:
@@ -134,8 +161,8 @@ def test_batches_hold_rows_of_like_length_within_the_budget():
 
 
 def test_a_row_longer_than_the_budget_goes_alone():
-    assert list(batches({0: 50, 1: 1}, 0, 10, slack=99)) == [[0], [1]]
-    assert list(batches({}, 0, 10, slack=99)) == []
+    assert list(batches({0: 50, 1: 1}, 0, 10, (1.0, 99))) == [[0], [1]]
+    assert list(batches({}, 0, 10, (1.0, 99))) == []
 
 
 @pytest.mark.parametrize("failures", [1, 3])
@@ -177,6 +204,14 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_reward):
     tokenizer.save_pretrained(tiny_reward)
     with pytest.raises(StopError, match="are not of one model"):
         load(tiny_reward)
+
+
+def test_special_tokens_may_stand_beyond_the_embeddings(tiny_policy):
+    """Gemma 3's text models have no embedding for their tokenizer's token of an image."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_policy.location)
+    size = len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    check_vocabulary(tokenizer, size, "the model")
 
 
 def test_vllm_is_given_a_row_up_to_where_its_reward_is_read():

@@ -210,6 +210,17 @@ def test_a_template_that_loses_the_end_of_turn_is_refused(tiny_policy, tmp_path)
         answer_ids(tokenizer, "yes", finished=True)
 
 
+def test_the_end_of_turn_is_not_what_opens_an_answer(tiny_policy, tmp_path):
+    """Templates of thinking models put an empty thought before the last answer."""
+    thinking = TURNS.replace(
+        "<{{ m['role'] }}> ", "<{{ m['role'] }}> {{ '<system> ' if m['role'] == 'assistant' }}"
+    )
+    tokenizer = load_tokenizer(
+        saved(tiny_policy, tmp_path, "{{ bos_token }} " + thinking + ASK, True)
+    )
+    assert end_of_turn(tokenizer) == tokenizer.convert_tokens_to_ids("<end>")
+
+
 def test_a_template_without_system_prompts_refuses_the_row_that_has_one(tiny_policy, tmp_path):
     refusing = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"

@@ -67,7 +67,14 @@ def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[
 
 def longest(model: Any) -> int:
     """The most tokens that the model has positions for."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
+    import torch
+
+    count = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0)
+    for name, module in model.named_modules():
+        learned = isinstance(module, torch.nn.Embedding) and name.endswith("position_embeddings")
+        if learned and module.padding_idx is not None:  # RoBERTa's positions start after it
+            count -= module.padding_idx + 1
+    return count if count > 0 else 10**9
 
 
 def _filler(tokenizer: Any) -> int:

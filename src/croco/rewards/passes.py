@@ -26,10 +26,11 @@ class Passes:
     def __init__(self, model: Any, batch_tokens: int) -> None:
         self._model = model
         self._budget = batch_tokens
-        self._slack = SLACK.get(model.device.type, SLACK["cuda"])
+        slack = SLACK.get(model.device.type, SLACK["cuda"])
+        self._padding = (PADDING, slack) if can_pad(model) else (0.0, 0)
         self._shares = can_share(model)
-        if self._shares:
-            model.config.use_cache = False  # else every pass would keep what only a prefix needs
+        # Else every pass would keep keys and values, which only a beginning is kept for.
+        model.config.get_text_config().use_cache = False
         self._halving = Halving("lower resources.score.batch_tokens or the reward's max_length")
 
     def __call__(self, rows: Sequence[Row], prompts: Sequence[Hashable]) -> list[float]:
@@ -39,10 +40,11 @@ class Passes:
         found: dict[int, float] = {}
         with torch.inference_mode():
             for places, start in self._groups(rows, prompts):
-                prefix = self._prefix(rows[places[0]]["input_ids"][:start]) if start else None
+                beginning = [rows[places[0]]["input_ids"][:start]] if start else []
+                prefix = self._halving(self._prefix, beginning)[0] if start else None
                 work = partial(self._logits, rows, start, prefix)
                 lengths = {k: len(rows[k]["input_ids"]) - start for k in places}
-                for batch in batches(lengths, start, self._budget, self._slack):
+                for batch in batches(lengths, start, self._budget, self._padding):
                     found |= zip(batch, self._halving(work, batch), strict=True)
         return [found[k] for k in range(len(rows))]
 
@@ -55,31 +57,32 @@ class Passes:
             groups[prompt].append(k)
         alone: list[int] = []
         for places in groups.values():
-            start = self._shared([rows[k]["input_ids"] for k in places])
+            start = self._shared([rows[k] for k in places])
             if start:
                 yield places, start
             else:
                 alone += places
         yield alone, 0
 
-    def _shared(self, ids: list[list[int]]) -> int:
+    def _shared(self, rows: list[Row]) -> int:
         """The length of the beginning to share; each row keeps the token that its reward is read at."""
-        if not self._shares:
+        if not self._shares or len(rows[0]) > 1:
             return 0
+        ids = [row["input_ids"] for row in rows]
         first, last = min(ids), max(ids)  # what these two share, all share
         same = (k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
         start = next(same, min(len(first), len(last)))
         start = min(start, *(read_at(row, padding(self._model)) for row in ids))
         return start if start * (len(ids) - 1) >= WORTH * sum(map(len, ids)) else 0
 
-    def _prefix(self, ids: list[int]) -> Any:
+    def _prefix(self, beginnings: Sequence[list[int]]) -> list[Any]:
         import torch
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self._model.config)
-        batch = torch.tensor([ids], device=self._model.device)
+        batch = torch.tensor(beginnings, device=self._model.device)
         self._model.base_model(input_ids=batch, past_key_values=cache, use_cache=True)
-        return cache
+        return [cache]
 
     def _logits(
         self, rows: Sequence[Row], start: int, prefix: Any, places: Sequence[int]
@@ -89,10 +92,12 @@ class Passes:
         return logits
 
 
-def batches(lengths: dict[int, int], start: int, budget: int, slack: int) -> Iterator[list[int]]:
+def batches(
+    lengths: dict[int, int], start: int, budget: int, padding: tuple[float, int]
+) -> Iterator[list[int]]:
     """Places cut into batches, longest first, by the tokens that each adds to the `start` shared ones.
 
-    A padded batch has at most `budget` tokens; of those run, at most a tenth and `slack` are padding.
+    A padded batch has at most `budget` tokens; those of `padding` are at most a share and so many more.
     """
     batch: list[int] = []
     used = 0
@@ -100,7 +105,8 @@ def batches(lengths: dict[int, int], start: int, budget: int, slack: int) -> Ite
         size = len(batch) + 1
         width = lengths[batch[0]] if batch else length
         padded = width * size - used - length
-        if batch and ((start + width) * size > budget or padded > width * size * PADDING + slack):
+        allowed = width * size * padding[0] + padding[1]
+        if batch and ((start + width) * size > budget or padded > allowed):
             yield batch
             batch, used = [], 0
         batch.append(place)
@@ -140,12 +146,27 @@ def can_share(model: Any) -> bool:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+    config = model.config.get_text_config()
     causal = [module.is_causal for module in model.modules() if hasattr(module, "is_causal")]
+    causal += [getattr(config, "is_causal", True), not _long_rope(config)]
     takes = "past_key_values" in inspect.signature(model.forward).parameters
-    if not (causal and all(causal) and takes) or model.config.is_encoder_decoder:
+    if len(causal) == 2 or not (all(causal) and takes) or model.config.is_encoder_decoder:
         return False
     layers = DynamicCache(config=model.config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+def can_pad(model: Any) -> bool:
+    """Whether padding after a row leaves its logit as it is; else only rows of one length go together."""
+    masked = "attention_mask" in inspect.signature(model.forward).parameters
+    reads_the_end = model.config.model_type == "xlnet"
+    return masked and not reads_the_end and not _long_rope(model.config.get_text_config())
+
+
+def _long_rope(config: Any) -> bool:
+    """Whether positions mean something else in a batch with a row beyond a certain length (Phi-3)."""
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    return "longrope" in str(rope)
 
 
 def _repeated(prefix: Any, count: int) -> Any:

@@ -10,6 +10,7 @@ import vllm
 from transformers import AutoConfig
 
 from croco.engines.vllm import engine_options, not_started
+from croco.errors import RecipeError, StopError
 from croco.models import ModelRef, fetch
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
@@ -24,6 +25,10 @@ class VllmClassifier:
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
         model: ModelRef = config.ref
+        if resources.data_parallel > 1:
+            raise RecipeError(
+                "a reward of kind 'vllm' runs one copy of the model: remove resources.score.data_parallel"
+            )
         folder = fetch(model)
         options = engine_options(folder, resources)
         try:
@@ -50,6 +55,11 @@ class VllmClassifier:
             pooling_params=vllm.PoolingParams(use_activation=False),
             use_tqdm=False,
         )
+        widths = {len(one.outputs.probs) for one in outputs}
+        if widths - {1}:
+            raise StopError(
+                f"the reward model has {max(widths)} outputs: take a classifier with one output"
+            )
         return [float(one.outputs.probs[0]) for one in outputs]
 
 
