@@ -52,12 +52,19 @@ async def model_name(client: openai.AsyncOpenAI, server: Server, model: ModelRef
     )
 
 
+#: What no request is at fault for: too many of them, and gateways without a server behind.
+DOWN = (429, 502, 503, 504)
+
+
 def explained(error: Exception, server: Server) -> CrocoError:
     """What an error of the client means: a request's own fault, or a StopError that is no row's fault."""
     if isinstance(error, CrocoError):
         return error
     if isinstance(error, openai.APITimeoutError):
-        return EngineError(f"the server gave no answer in {server.timeout:g} s")
+        return GoneError(
+            f"the server at {server.url} gave no answer in {server.timeout:g} s: look at it, or raise"
+            " server.timeout, and run again; what was done is kept"
+        )
     if isinstance(error, openai.APIConnectionError):
         return GoneError(
             f"the server at {server.url} does not answer ({error.__cause__ or error}): start it and run"
@@ -67,6 +74,11 @@ def explained(error: Exception, server: Server) -> CrocoError:
         return StopError(
             f"the server at {server.url} refuses the key ({error.status_code}): put a valid one into the"
             f" environment variable {server.key}"
+        )
+    if isinstance(error, openai.APIStatusError) and error.status_code in DOWN:
+        return GoneError(
+            f"the server at {server.url} stays busy or down ({error.status_code}, {message_of(error)}):"
+            " run again later; what was done is kept"
         )
     if isinstance(error, openai.APIStatusError):
         return EngineError(f"the server refused it ({error.status_code}): {message_of(error)}")

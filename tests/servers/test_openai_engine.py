@@ -129,6 +129,22 @@ def test_what_may_pass_is_tried_again(croco, recipe, proxy, tmp_path, status):
     assert len(sampled(tmp_path)["a"]["texts"]) == 3
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_stays_busy_stops_the_run_and_fails_no_row(
+    croco, recipe, proxy, tmp_path, status
+):
+    def busy(number, path, body):
+        return (status, {"Retry-After": "0"}, b"{}") if path == ANSWERS else None
+
+    proxy.fault = busy
+    path = recipe(proxy.url, retries=1, concurrency=1)
+    assert f"busy or down ({status}" in run(croco, path, 75).stderr
+    assert proxy.asked() == 2, "the first request and its retry"
+    proxy.fault = lambda *_: None
+    run(croco, path, 0)
+    assert set(sampled(tmp_path)) == set(QUESTIONS)
+
+
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
 
 
