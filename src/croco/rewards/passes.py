@@ -148,9 +148,9 @@ def can_share(model: Any) -> bool:
 
     config = model.config.get_text_config()
     causal = [module.is_causal for module in model.modules() if hasattr(module, "is_causal")]
-    causal += [getattr(config, "is_causal", True), not _long_rope(config)]
+    looks_back = bool(causal) and all(causal) and getattr(config, "is_causal", True)
     takes = "past_key_values" in inspect.signature(model.forward).parameters
-    if len(causal) == 2 or not (all(causal) and takes) or model.config.is_encoder_decoder:
+    if not (looks_back and takes) or _long_rope(config) or model.config.is_encoder_decoder:
         return False
     layers = DynamicCache(config=model.config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
