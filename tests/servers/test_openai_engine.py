@@ -145,6 +145,13 @@ def test_a_server_that_stays_busy_stops_the_run_and_fails_no_row(
     assert set(sampled(tmp_path)) == set(QUESTIONS)
 
 
+def test_a_server_that_stays_silent_stops_the_run(croco, recipe, proxy, tmp_path):
+    proxy.fault = lambda number, path, body: time.sleep(3) if path == ANSWERS else None
+    path = recipe(proxy.url, retries=0, concurrency=1, timeout=1)
+    assert "gave no answer in 1 s" in run(croco, path, 75).stderr
+    assert not journalled(tmp_path)
+
+
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
 
 
