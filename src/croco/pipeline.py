@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from croco import models
-from croco.datafiles import FileRef, refer
+from croco.building import code_of, engines_of, files_of, names_of, stage_of
 from croco.engines import ENGINES
 from croco.errors import RecipeError
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
-from croco.plugins import check_name, see, source_digest
+from croco.plugins import see
 from croco.recipe import Arm, Recipe
 from croco.records import (
     Audit,
@@ -26,30 +24,11 @@ from croco.records import (
     Translation,
     Verdicts,
 )
-from croco.reward_settings import RewardConfig
-from croco.rewards import SCORERS
-from croco.settings import Resources, Sampling, Translate
+from croco.settings import Sampling, Translate
 from croco.stage import Stage
 from croco.stages import audit, judge, pair, prompts, report, sample, score, train, translate
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
-
-#: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
-VERSIONS = dict.fromkeys(
-    (
-        "prompts",
-        "translate",
-        "sample",
-        "reward",
-        "score",
-        "pair",
-        "train",
-        "judge",
-        "audit",
-        "report",
-    ),
-    1,
-) | {"pair": 2, "report": 2}
 
 
 def build(recipe: Recipe) -> dict[str, Stage]:
@@ -91,20 +70,20 @@ def _arm(
     heldout: Stage,
     base: Stage,
 ) -> list[Stage]:
-    pairs = _stage(
+    pairs = stage_of(
         recipe,
         f"{name}.pair",
         pair.pair,
         pair.Config(
             pair=arm.pair,
             seed=recipe.seed,
-            code=_code((arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")),
+            code=code_of((arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")),
         ),
         Pairs,
         {"score": scores, "sample": samples},
         unit="shard",
     )
-    tuned = _stage(
+    tuned = stage_of(
         recipe,
         f"{name}.train",
         train.train,
@@ -112,7 +91,7 @@ def _arm(
             policy=policy,
             train=arm.train,
             seed=recipe.seed,
-            code=_code((arm.train.trainer, TRAINERS, "trainer")),
+            code=code_of((arm.train.trainer, TRAINERS, "trainer")),
         ),
         Step,
         {"pair": pairs, "sample": samples},
@@ -123,12 +102,12 @@ def _arm(
         judge=evaluation.judge.bound(recipe.folder),
         tie=evaluation.tie,
         identifier=evaluation.identifier,
-        code=_code(
-            *_names(evaluation.judge), (evaluation.identifier, IDENTIFIERS, "evaluate.identifier")
+        code=code_of(
+            *names_of(evaluation.judge), (evaluation.identifier, IDENTIFIERS, "evaluate.identifier")
         ),
     )
     inputs = {"prompts": heldout, "base": base, "tuned": answers}
-    verdicts = _stage(
+    verdicts = stage_of(
         recipe,
         f"{name}.judge",
         judge.judge,
@@ -136,7 +115,7 @@ def _arm(
         Verdicts,
         inputs,
         unit="row",
-        engines=_engines(evaluation.judge),
+        engines=engines_of(evaluation.judge),
     )
     return [pairs, tuned, answers, verdicts]
 
@@ -146,15 +125,15 @@ def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
     source, translation = recipe.prompts, recipe.translate
     held_out = which == "heldout"
     config = prompts.Config(
-        files=_files(source.heldout if held_out else source.train, recipe.folder),
+        files=files_of(source.heldout if held_out else source.train, recipe.folder),
         languages=sorted(set(recipe.languages)),
         limit=source.heldout_limit if held_out else source.train_limit,
-        never=_files(source.train, recipe.folder) if held_out else [],
+        never=files_of(source.train, recipe.folder) if held_out else [],
         source=translation.source if translation else None,
     )
     record = Draft if translation else Prompt
     name = f"prompts-{which}"
-    read = _stage(recipe, name, prompts.prompts, config, record, {}, shards=recipe.shards)
+    read = stage_of(recipe, name, prompts.prompts, config, record, {}, shards=recipe.shards)
     return _translate(recipe, f"translate-{which}", read, translation) if translation else read
 
 
@@ -163,13 +142,13 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
     config = translate.Config(
         translate=translation.bound(recipe.folder),
         seed=recipe.seed,
-        code=_code(
+        code=code_of(
             (translation.translator, TRANSLATORS, "translate.translator"),
             (checks.identifier, IDENTIFIERS, "translate.checks.identifier"),
             *([(prompted.engine, ENGINES, "translate.prompt.engine")] if prompted else []),
         ),
     )
-    return _stage(
+    return stage_of(
         recipe,
         name,
         translate.translate,
@@ -189,10 +168,10 @@ def _sample(
     sampling: Sampling,
     adapter: Stage | None = None,
 ) -> Stage:
-    code = _code((sampling.engine, ENGINES, "sample.engine"))
+    code = code_of((sampling.engine, ENGINES, "sample.engine"))
     config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed, code=code)
     inputs = {"prompts": source} | ({"adapter": adapter} if adapter else {})
-    return _stage(
+    return stage_of(
         recipe,
         name,
         sample.sample,
@@ -227,17 +206,17 @@ def _reward(recipe: Recipe) -> Stage | None:
         return None
     config = score.TrainingConfig(
         train=training.bound(recipe.folder),
-        files=_files(training.files, recipe.folder),
+        files=files_of(training.files, recipe.folder),
     )
-    return _stage(recipe, "reward", score.train_reward, config, Step, {})
+    return stage_of(recipe, "reward", score.train_reward, config, Step, {})
 
 
 def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None) -> Stage:
     reward = recipe.reward
-    config = score.Config(reward=reward.bound(recipe.folder), code=_code(*_names(reward)))
+    config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    engines = _engines(reward)
-    return _stage(
+    engines = engines_of(reward)
+    return stage_of(
         recipe, "score", score.score, config, Rewards, inputs, unit="row", engines=engines
     )
 
@@ -245,88 +224,15 @@ def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     config = audit.Config(
         reward=recipe.reward.bound(recipe.folder),
-        code=_code(*_names(recipe.reward)),
-        files=_files(recipe.evaluate.audit, recipe.folder),
+        code=code_of(*names_of(recipe.reward)),
+        files=files_of(recipe.evaluate.audit, recipe.folder),
         seed=recipe.seed,
     )
     inputs = {"reward": trained} if trained else {}
-    engines = _engines(recipe.reward) if config.files else []
-    return _stage(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
+    engines = engines_of(recipe.reward) if config.files else []
+    return stage_of(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:
     config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources"}))
-    return _stage(recipe, "report", report.report, config, Metric, stages)
-
-
-def _stage(
-    recipe: Recipe,
-    name: str,
-    function: Any,
-    config: Any,
-    record: type[Any],
-    inputs: dict[str, Stage],
-    engines: Iterable[str] = (),
-    **more: Any,
-) -> Stage:
-    kind = name.rpartition(".")[2].partition("-")[0]
-    resources = recipe.resources.get(kind, Resources())  # type: ignore[call-overload]
-    served = sorted({"openai", "server"} & set(engines))
-    if served and resources.server is None:
-        raise RecipeError(
-            f"{served[0]!r} in stage {name!r} needs a server: give its address in"
-            f" resources.{kind}.server.url"
-        )
-    shards = next(iter(inputs.values())).shards if inputs and more.get("unit") else 1
-    return Stage(
-        name=name,
-        kind=kind,
-        version=VERSIONS[kind],
-        function=function,
-        config=config,
-        record=record,
-        inputs=inputs,
-        resources=resources,
-        allow_failed=recipe.allow_failed,
-        **({"shards": shards} | more),
-    )
-
-
-def _files(names: list[str], folder: Path) -> list[FileRef]:
-    return [refer(name, folder) for name in names]
-
-
-#: A name in a recipe that stands for code, the table it may come from, and what it is.
-Name = tuple[str, Mapping[str, str], str]
-
-
-def _code(*names: Name) -> dict[str, str]:
-    """The digests of the user's code behind some names; RecipeError where a name means nothing."""
-    for name, table, what in names:
-        check_name(name, table, what)
-    return {name: source_digest(name) for name, _, _ in names if ":" in name}
-
-
-def _engines(config: RewardConfig) -> list[str]:
-    """What may need a server in a reward and its parts."""
-    return [
-        name
-        for one in config.walk()
-        for name in (one.kind, one.prompt and one.prompt.engine)
-        if name
-    ]
-
-
-def _names(config: RewardConfig) -> list[Name]:
-    """The names that stand for code in a reward and its parts."""
-    found: list[Name] = []
-    for one in config.walk():
-        found.append((one.kind, SCORERS, "reward kind"))
-        if one.prompt:
-            found.append((one.prompt.engine, ENGINES, "prompt.engine"))
-        if one.function:
-            found.append((one.function, {}, "function"))
-        for identifier in (one.identifier, one.gate and one.gate.identifier):
-            if identifier:
-                found.append((identifier, IDENTIFIERS, "identifier"))
-    return found
+    return stage_of(recipe, "report", report.report, config, Metric, stages)

@@ -95,6 +95,20 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A section of the page: its anchor, its title, a template of this folder, and what that shows.
+
+    `plots` are SVG of our own; they alone are not escaped.
+    """
+
+    id: str
+    title: str
+    template: str
+    values: dict[str, Any]
+    plots: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that the page shows; `curves` and `pools` are by arm, `notes` one paragraph each.
 
@@ -117,6 +131,7 @@ class Report:
     recipe: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
 
 
 def page(report: Report) -> str:
@@ -138,6 +153,7 @@ def page(report: Report) -> str:
         kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
         for kind, plot in _drawn(report).items()
     }
+    more = {one.id: {key: Markup(svg) for key, svg in one.plots.items()} for one in report.sections}  # noqa: S704
     template = environment.get_template("page.html.jinja")
     return template.render(
         report=report,
@@ -145,6 +161,7 @@ def page(report: Report) -> str:
         metrics=_by_metric(report.metrics),
         headline=_headline(report.metrics),
         provenance={key: _shown(value) for key, value in report.provenance.items()},
+        section_plots=more,
         **drawn,
     )
 

@@ -18,6 +18,7 @@ from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
+from croco.report.parts import PARTS
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -46,6 +47,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
+    parts = [part for make in PARTS if (part := make(inputs, config.recipe))]
     made = Report(
         name=config.recipe["name"],
         seed=config.recipe["seed"],
@@ -63,9 +65,11 @@ def report(config: Config, context: Context) -> list[Metric]:
         provenance=provenance(),
         notes=_notes(config.recipe),
         translations=translations,
+        sections=[part.section for part in parts if part.section],
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
     found = summary(metrics, audits) | {"translation": translations, "usage": usage}
+    found |= {part.key: part.figures for part in parts}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics

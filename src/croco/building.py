@@ -1,0 +1,110 @@
+"""What a recipe's names mean, and stages made of them: `pipeline` builds by these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from croco.datafiles import FileRef, refer
+from croco.engines import ENGINES
+from croco.errors import RecipeError
+from croco.languages import IDENTIFIERS
+from croco.plugins import check_name, source_digest
+from croco.recipe import Recipe
+from croco.reward_settings import RewardConfig
+from croco.rewards import SCORERS
+from croco.settings import Resources
+from croco.stage import Stage
+
+#: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
+VERSIONS = dict.fromkeys(
+    (
+        "prompts",
+        "translate",
+        "sample",
+        "reward",
+        "score",
+        "pair",
+        "train",
+        "judge",
+        "audit",
+        "report",
+    ),
+    1,
+) | {"pair": 2, "report": 2}
+
+
+def stage_of(
+    recipe: Recipe,
+    name: str,
+    function: Any,
+    config: Any,
+    record: type[Any],
+    inputs: dict[str, Stage],
+    engines: Iterable[str] = (),
+    **more: Any,
+) -> Stage:
+    """A stage of that name; its kind, version and resources follow from the name and the recipe."""
+    kind = name.rpartition(".")[2].partition("-")[0]
+    resources = recipe.resources.get(kind, Resources())  # type: ignore[call-overload]
+    served = sorted({"openai", "server"} & set(engines))
+    if served and resources.server is None:
+        raise RecipeError(
+            f"{served[0]!r} in stage {name!r} needs a server: give its address in"
+            f" resources.{kind}.server.url"
+        )
+    shards = next(iter(inputs.values())).shards if inputs and more.get("unit") else 1
+    return Stage(
+        name=name,
+        kind=kind,
+        version=VERSIONS[kind],
+        function=function,
+        config=config,
+        record=record,
+        inputs=inputs,
+        resources=resources,
+        allow_failed=recipe.allow_failed,
+        **({"shards": shards} | more),
+    )
+
+
+def files_of(names: list[str], folder: Path) -> list[FileRef]:
+    """The data files that a recipe names."""
+    return [refer(name, folder) for name in names]
+
+
+#: A name in a recipe that stands for code, the table it may come from, and what it is.
+Name = tuple[str, Mapping[str, str], str]
+
+
+def code_of(*names: Name) -> dict[str, str]:
+    """The digests of the user's code behind some names; RecipeError where a name means nothing."""
+    for name, table, what in names:
+        check_name(name, table, what)
+    return {name: source_digest(name) for name, _, _ in names if ":" in name}
+
+
+def engines_of(config: RewardConfig) -> list[str]:
+    """What may need a server in a reward and its parts."""
+    return [
+        name
+        for one in config.walk()
+        for name in (one.kind, one.prompt and one.prompt.engine)
+        if name
+    ]
+
+
+def names_of(config: RewardConfig) -> list[Name]:
+    """The names that stand for code in a reward and its parts."""
+    found: list[Name] = []
+    for one in config.walk():
+        found.append((one.kind, SCORERS, "reward kind"))
+        if one.prompt:
+            found.append((one.prompt.engine, ENGINES, "prompt.engine"))
+        if one.function:
+            found.append((one.function, {}, "function"))
+        for identifier in (one.identifier, one.gate and one.gate.identifier):
+            if identifier:
+                found.append((identifier, IDENTIFIERS, "identifier"))
+    return found

@@ -1,0 +1,23 @@
+"""Parts of a report that a run may have or not: each from the stages' rows to figures and a section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from croco.report.page import Section
+from croco.stage import Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Figures under a key of `summary.json`, which must be JSON without NaN, and a section of the page."""
+
+    key: str
+    figures: Any
+    section: Section | None = None
+
+
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = []
