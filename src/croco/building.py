@@ -27,12 +27,13 @@ VERSIONS = dict.fromkeys(
         "score",
         "pair",
         "train",
+        "language",
         "judge",
         "audit",
         "report",
     ),
     1,
-) | {"pair": 2, "report": 2}
+) | {"pair": 2, "judge": 2, "report": 3}
 
 
 def stage_of(

@@ -8,30 +8,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from croco import stats
-from croco.records import MULTIPLE, Audit, Key, Metric, Preference, Responses, Verdicts
+from croco.languages import same_language
+from croco.records import (
+    MULTIPLE,
+    Audit,
+    Key,
+    Languages,
+    Metric,
+    Preference,
+    Responses,
+    Verdicts,
+)
 
 #: The values of one prompt, base's and tuned's, one per answer; NaN where an answer has none.
 Sides = tuple[Sequence[float], Sequence[float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A policy's answers to held-out prompts, and the languages they are in."""
+
+    responses: Mapping[Key, Responses]
+    languages: Mapping[Key, Languages]
+
+
 def compare(
-    arm: str,
-    verdicts: Sequence[Verdicts],
-    base: Mapping[Key, Responses],
-    tuned: Mapping[Key, Responses],
-    seed: int,
+    arm: str, verdicts: Sequence[Verdicts], base: Answered, tuned: Answered, seed: int
 ) -> list[Metric]:
-    """The arm's metrics, per language in sorted order and then averaged over languages."""
-    languages = sorted({row.lang for row in verdicts})
+    """The arm's metrics, per language in sorted order and then averaged over languages.
+
+    One that has no value in a language, or in any, is left out there.
+    """
+    measured: dict[str, dict[Key, Sides]] = {
+        "win_rate": {row.key: ([0.5], [row.win_rate]) for row in verdicts}
+    }
+    for name, values in METRICS.items():
+        both = base.responses.keys() & tuned.responses.keys()
+        measured[name] = {key: (values(base, key), values(tuned, key)) for key in both}
     found = []
-    for name, sides_of in METRICS.items():
-        sides = {row.key: sides_of(row, base[row.key], tuned[row.key]) for row in verdicts}
-        for lang in [*languages, *([MULTIPLE] if languages else [])]:
-            chosen = {key: pair for key, pair in sides.items() if lang in (key[1], MULTIPLE)}
-            answers = {key: tuned[key] for key in chosen}
-            found.append(_metric(arm, lang, name, chosen, answers, seed))
+    for name, sides in measured.items():
+        known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
+        for lang in [*sorted({key[1] for key in known}), *([MULTIPLE] if known else [])]:
+            chosen = {key: pair for key, pair in known.items() if lang in (key[1], MULTIPLE)}
+            found.append(_metric(arm, lang, name, chosen, tuned.responses, seed))
     return found
 
 
@@ -39,12 +61,11 @@ def _metric(
     arm: str,
     lang: str,
     name: str,
-    sides: Mapping[Key, Sides],
+    known: Mapping[Key, Sides],
     answers: Mapping[Key, Responses],
     seed: int,
 ) -> Metric:
     """One figure; `n` counts the tuned answers to the prompts that have a value on both sides."""
-    known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
     before, after = _by_language(known, 0), _by_language(known, 1)
     found = stats.average_difference(before, after, seed)
     return Metric(
@@ -71,34 +92,26 @@ def _by_language(sides: Mapping[Key, Sides], which: int) -> dict[str, dict[str, 
     return table
 
 
-def _win_rate(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return [0.5], [row.win_rate]
+def _fidelity(side: Answered, key: Key) -> list[float]:
+    """1.0 where an answer is in its prompt's language."""
+    row = side.languages.get(key)
+    return [float(same_language(found, key[1])) for found in row.languages] if row else []
 
 
-def _fidelity(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return row.base_fidelity, row.tuned_fidelity
+def _length(side: Answered, key: Key) -> list[float]:
+    return [len(ids) for ids in side.responses[key].token_ids]
 
 
-def _length(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return [len(ids) for ids in base.token_ids], [len(ids) for ids in tuned.token_ids]
+def _distinct(side: Answered, key: Key) -> list[float]:
+    return [stats.distinct_n(text.split(), 2) for text in side.responses[key].texts]
 
 
-def _distinct(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    one, other = (
-        [stats.distinct_n(text.split(), 2) for text in side.texts] for side in (base, tuned)
-    )
-    return one, other
+def _finished(side: Answered, key: Key) -> list[float]:
+    return [float(reason == "stop") for reason in side.responses[key].finish_reasons]
 
 
-def _finished(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    one, other = (
-        [float(reason == "stop") for reason in side.finish_reasons] for side in (base, tuned)
-    )
-    return one, other
-
-
-METRICS: dict[str, Callable[[Verdicts, Responses, Responses], Sides]] = {
-    "win_rate": _win_rate,
+#: What is measured on each side alone: one value per answer, none where nothing is known of the prompt.
+METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "language_fidelity": _fidelity,
     "mean_length": _length,
     "distinct_2": _distinct,

@@ -15,6 +15,7 @@ from croco.recipe import Arm, Recipe
 from croco.records import (
     Audit,
     Draft,
+    Languages,
     Metric,
     Pairs,
     Prompt,
@@ -26,7 +27,18 @@ from croco.records import (
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, judge, pair, prompts, report, sample, score, train, translate
+from croco.stages import (
+    audit,
+    judge,
+    language,
+    pair,
+    prompts,
+    report,
+    sample,
+    score,
+    train,
+    translate,
+)
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
@@ -53,6 +65,7 @@ def build(recipe: Recipe) -> dict[str, Stage]:
         samples,
         scores,
         base,
+        _language(recipe, "base.language", base),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -101,10 +114,7 @@ def _arm(
     config = judge.Config(
         judge=evaluation.judge.bound(recipe.folder),
         tie=evaluation.tie,
-        identifier=evaluation.identifier,
-        code=code_of(
-            *names_of(evaluation.judge), (evaluation.identifier, IDENTIFIERS, "evaluate.identifier")
-        ),
+        code=code_of(*names_of(evaluation.judge)),
     )
     inputs = {"prompts": heldout, "base": base, "tuned": answers}
     verdicts = stage_of(
@@ -117,7 +127,7 @@ def _arm(
         unit="row",
         engines=engines_of(evaluation.judge),
     )
-    return [pairs, tuned, answers, verdicts]
+    return [pairs, tuned, answers, _language(recipe, f"{name}.language", answers), verdicts]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -197,6 +207,16 @@ def _evaluated(
         )
     sampling = recipe.sample.model_copy(update=update | {"extra": None})
     return _sample(recipe, name, policy, heldout, sampling, adapter)
+
+
+def _language(recipe: Recipe, name: str, answers: Stage) -> Stage:
+    """The languages of answers to held-out prompts."""
+    identifier = recipe.evaluate.identifier
+    config = language.Config(
+        identifier=identifier, code=code_of((identifier, IDENTIFIERS, "evaluate.identifier"))
+    )
+    inputs = {"sample": answers}
+    return stage_of(recipe, name, language.language, config, Languages, inputs, unit="row")
 
 
 def _reward(recipe: Recipe) -> Stage | None:

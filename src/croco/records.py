@@ -195,10 +195,10 @@ class Pairs(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Verdicts(Keyed):
-    """Base and tuned responses to one held-out prompt, as the judge and the identifier saw them.
+    """Base and tuned responses to one held-out prompt, as the judge saw them.
 
     `win_rate` is the share of all base-tuned response pairs that tuned wins, ties as half. The lists
-    hold one value per response: judge scores, and 1.0 where the response is in the prompt's language.
+    hold the judge's score of each response.
     """
 
     id: str
@@ -206,10 +206,15 @@ class Verdicts(Keyed):
     win_rate: float
     base_scores: list[float]
     tuned_scores: list[float]
-    base_fidelity: list[float]
-    tuned_fidelity: list[float]
-    base_languages: list[str]
-    tuned_languages: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Languages(Keyed):
+    """The language that each response of one `Responses` row is in, in its order; `und` for none."""
+
+    id: str
+    lang: str
+    languages: list[str]
 
 
 @dataclass(frozen=True, slots=True)

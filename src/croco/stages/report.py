@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from croco.metrics import compare
+from croco.metrics import Answered, compare
 from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_rows
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
-from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.records import MULTIPLE, Key, Metric, Pairs, Prompt
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
 from croco.report.parts import PARTS
 from croco.report.plots import Pool
@@ -30,7 +30,7 @@ EXAMPLES, POOLS = 12, 200
 #: The stages that translate, where a run does.
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
-COUNTED = {"prompts", "sample", "score", "pair", "judge"}
+COUNTED = {"prompts", "sample", "score", "pair", "language", "judge"}
 
 
 class Config(Section):
@@ -42,7 +42,7 @@ class Config(Section):
 def report(config: Config, context: Context) -> list[Metric]:
     """All metrics; the page and the summary are the stage's files."""
     inputs, arms = context.inputs, list(config.recipe["arms"])
-    base = {row.key: row for row in inputs["base.sample"].rows()}
+    base = _answered(inputs, "base")
     metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
     audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
@@ -75,10 +75,16 @@ def report(config: Config, context: Context) -> list[Metric]:
     return metrics
 
 
-def _metrics(arm: str, inputs: Mapping[str, Sealed], base: Any, seed: int) -> list[Metric]:
+def _metrics(arm: str, inputs: Mapping[str, Sealed], base: Answered, seed: int) -> list[Metric]:
     verdicts = list(inputs[f"{arm}.judge"].rows())
-    tuned = {row.key: row for row in inputs[f"{arm}.sample"].rows()}
-    return compare(arm, verdicts, base, tuned, seed)
+    return compare(arm, verdicts, base, _answered(inputs, arm), seed)
+
+
+def _answered(inputs: Mapping[str, Sealed], policy: str) -> Answered:
+    return Answered(
+        {row.key: row for row in inputs[f"{policy}.sample"].rows()},
+        {row.key: row for row in inputs[f"{policy}.language"].rows()},
+    )
 
 
 def _in_words(metrics: list[Metric]) -> str:
@@ -86,7 +92,9 @@ def _in_words(metrics: list[Metric]) -> str:
     found = {(row.arm, row.metric): row for row in metrics if row.lang == MULTIPLE}
     sentences = []
     for arm in dict.fromkeys(row.arm for row in metrics):
-        win, fidelity = found[arm, "win_rate"], found[arm, "language_fidelity"]
+        win, fidelity = found.get((arm, "win_rate")), found.get((arm, "language_fidelity"))
+        if win is None or fidelity is None:  # rows may fail, all of them too
+            continue
         sentences.append(
             f"{arm}: averaged over languages, the tuned policy wins {win.tuned:.2f} of comparisons with"
             f" the base ({delta(win)} from 0.5) and answers in the prompt's language in"
@@ -186,25 +194,29 @@ def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
                 yield Triple(arm, row.id, pair.prompt_lang, prompt, pair.chosen, pair.rejected)
 
 
-def _answers(inputs: Mapping[str, Sealed], base: Any, arm: str) -> Iterator[Answers]:
+def _answers(inputs: Mapping[str, Sealed], base: Answered, arm: str) -> Iterator[Answers]:
     """The first answers of base and tuned to a dozen held-out prompts of each language."""
     prompts = _texts(inputs["prompts-heldout"])
     verdicts = {row.key: row for row in inputs[f"{arm}.judge"].rows()}
-    tuned = {row.key: row for row in inputs[f"{arm}.sample"].rows()}
+    tuned = _answered(inputs, arm)
     for lang in dict.fromkeys(key[1] for key in verdicts):
         for key in islice((key for key in verdicts if key[1] == lang), EXAMPLES):
-            seen = verdicts[key]
             yield Answers(
                 arm=arm,
                 id=key[0],
                 lang=lang,
                 prompt=prompts[key],
-                base=base[key].texts[0],
-                tuned=tuned[key].texts[0],
-                win_rate=seen.win_rate,
-                base_language=seen.base_languages[0],
-                tuned_language=seen.tuned_languages[0],
+                base=base.responses[key].texts[0],
+                tuned=tuned.responses[key].texts[0],
+                win_rate=verdicts[key].win_rate,
+                base_language=_language(base, key),
+                tuned_language=_language(tuned, key),
             )
+
+
+def _language(side: Answered, key: Key) -> str:
+    """The language of the first answer to a prompt; nothing where it was not identified."""
+    return side.languages[key].languages[0] if key in side.languages else ""
 
 
 def _texts(sealed: Sealed) -> dict[tuple[str, str], str]:
