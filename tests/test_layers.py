@@ -27,7 +27,7 @@ LAYERS = [
     {"store", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
-    {"metrics", "engines", "rewards", "translation", "training", "report"},
+    {"fidelity", "metrics", "engines", "rewards", "translation", "training", "report"},
     {"stages"},
     {"pipeline", "building"},
     {"runner", "plan"},

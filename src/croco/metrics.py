@@ -95,7 +95,27 @@ def _by_language(sides: Mapping[Key, Sides], which: int) -> dict[str, dict[str, 
 def _fidelity(side: Answered, key: Key) -> list[float]:
     """1.0 where an answer is in its prompt's language."""
     row = side.languages.get(key)
-    return [float(same_language(found, key[1])) for found in row.languages] if row else []
+    return _spoken(row.languages if row else [], key)
+
+
+def _second_fidelity(side: Answered, key: Key) -> list[float]:
+    row = side.languages.get(key)
+    return _spoken(row.second if row else [], key)
+
+
+def _spoken(found: Sequence[str], key: Key) -> list[float]:
+    return [float(same_language(one, key[1])) for one in found]
+
+
+def _line_pass(side: Answered, key: Key) -> list[float]:
+    """1.0 where all lines of an answer pass; NaN where it has none that is long enough."""
+    row = side.languages.get(key)
+    return [math.nan if one is None else float(one == 1.0) for one in row.lines] if row else []
+
+
+def _word_pass(side: Answered, key: Key) -> list[float]:
+    row = side.languages.get(key)
+    return [math.nan if one is None else one for one in row.words] if row else []
 
 
 def _length(side: Answered, key: Key) -> list[float]:
@@ -113,6 +133,9 @@ def _finished(side: Answered, key: Key) -> list[float]:
 #: What is measured on each side alone: one value per answer, none where nothing is known of the prompt.
 METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "language_fidelity": _fidelity,
+    "second_fidelity": _second_fidelity,
+    "line_pass_rate": _line_pass,
+    "word_pass_rate": _word_pass,
     "mean_length": _length,
     "distinct_2": _distinct,
     "finished": _finished,

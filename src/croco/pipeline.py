@@ -211,10 +211,10 @@ def _evaluated(
 
 def _language(recipe: Recipe, name: str, answers: Stage) -> Stage:
     """The languages of answers to held-out prompts."""
-    identifier = recipe.evaluate.identifier
-    config = language.Config(
-        identifier=identifier, code=code_of((identifier, IDENTIFIERS, "evaluate.identifier"))
-    )
+    first, second = recipe.evaluate.identifier, recipe.evaluate.second_identifier
+    names = {"evaluate.identifier": first, "evaluate.second_identifier": second}
+    code = code_of(*((own, IDENTIFIERS, key) for key, own in names.items() if own))
+    config = language.Config(identifier=first, second=second, code=code)
     inputs = {"sample": answers}
     return stage_of(recipe, name, language.language, config, Languages, inputs, unit="row")
 
