@@ -8,6 +8,7 @@ from croco import models
 from croco.building import code_of, engines_of, files_of, names_of, stage_of
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.evaluating import judged
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import see
@@ -22,11 +23,10 @@ from croco.records import (
     Rewards,
     Step,
     Translation,
-    Verdicts,
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, judge, pair, prompts, report, sample, score, train, translate
+from croco.stages import audit, pair, prompts, report, sample, score, train, translate
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
@@ -97,26 +97,7 @@ def _arm(
         {"pair": pairs, "sample": samples},
     )
     answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
-    evaluation = recipe.evaluate
-    config = judge.Config(
-        judge=evaluation.judge.bound(recipe.folder),
-        tie=evaluation.tie,
-        identifier=evaluation.identifier,
-        code=code_of(
-            *names_of(evaluation.judge), (evaluation.identifier, IDENTIFIERS, "evaluate.identifier")
-        ),
-    )
-    inputs = {"prompts": heldout, "base": base, "tuned": answers}
-    verdicts = stage_of(
-        recipe,
-        f"{name}.judge",
-        judge.judge,
-        config,
-        Verdicts,
-        inputs,
-        unit="row",
-        engines=engines_of(evaluation.judge),
-    )
+    verdicts = judged(recipe, name, heldout, base, answers)
     return [pairs, tuned, answers, verdicts]
 
 

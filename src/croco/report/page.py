@@ -148,7 +148,7 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "delta": delta, "mark": mark, "lang_name": lang_name}
-    environment.filters["share"] = share
+    environment.filters |= {"share": share, "rate": rate}
     drawn = {
         kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
         for kind, plot in _drawn(report).items()
@@ -179,6 +179,12 @@ def share(value: float | dict[str, Any] | None) -> str:
         return f"{value:.0%}"
     low, high = (share(bound) for bound in value["ci"])
     return f"{value['share']:.0%} [{low}, {high}]"
+
+
+def rate(found: dict[str, Any]) -> str:
+    """A rate with its interval, such as "0.61 [0.55, 0.67]"."""
+    shown = ["n/a" if value is None else f"{value:.2f}" for value in (found["rate"], *found["ci"])]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def delta(row: Metric) -> str:
