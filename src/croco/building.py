@@ -21,6 +21,7 @@ from croco.stage import Stage
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(
     (
+        "answers",
         "prompts",
         "translate",
         "sample",
@@ -28,12 +29,13 @@ VERSIONS = dict.fromkeys(
         "score",
         "pair",
         "train",
+        "language",
         "judge",
         "audit",
         "report",
     ),
     1,
-) | {"pair": 2, "report": 2}
+) | {"pair": 2, "judge": 2, "report": 3}
 
 
 def stage_of(

@@ -15,10 +15,7 @@ from croco.errors import RecipeError
 if TYPE_CHECKING:
     from croco.runs import Run
 
-Side = Annotated[
-    str,
-    typer.Argument(help="A file of answers (id, lang, response), or RUN/ARM or RUN/base of a run."),
-]
+SIDE = "a file of answers (id, lang, response), or RUN/ARM or RUN/base of a run"
 HERE = Path()
 #: Columns of the table: heading, and the figure's key.
 COLUMNS = {
@@ -33,8 +30,8 @@ COLUMNS = {
 
 
 def compare(
-    a: Annotated[Side, typer.Argument(metavar="A", help="The side that stands as base.")],
-    b: Annotated[Side, typer.Argument(metavar="B", help="The side whose wins are counted.")],
+    a: Annotated[str, typer.Argument(metavar="A", help=f"The base: {SIDE}.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Whose wins are counted: the like.")],
     judge: Annotated[
         Path,
         typer.Option(

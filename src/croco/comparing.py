@@ -27,13 +27,15 @@ VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One base and one tuned answer to a prompt: the verdicts on tuned, both lengths in characters, and
-    whether base and tuned are in the prompt's language (none: not known)."""
+    whether base and tuned are in the prompt's language (none: not known). `answer` tells tuned's answers
+    to one prompt apart."""
 
     id: str
     lang: str
     verdicts: Sequence[str]
     lengths: tuple[int, int]
     in_language: tuple[bool, bool] | None = None
+    answer: int = 0
 
     @property
     def value(self) -> float:
@@ -60,15 +62,17 @@ class Comparison:
 class Judged:
     """The figures of one language, or their average over languages (`lang` is then "mul").
 
-    Wins, ties and losses count judgments of comparisons that have a value; `unparseable` counts
-    comparisons without one, of all `comparisons`. `flip_rate` is the share of comparisons whose two
-    orders got different verdicts, `reversal_rate` of those where even the winner changed, and
-    `first_wins` the share of decided judgments that the answer shown first won; they are None where a
-    judge sees no order. `needed` are the prompts that show a difference of so many points.
+    `answers` are tuned's that were judged. Wins, ties and losses count judgments of comparisons that
+    have a value; `unparseable` counts comparisons without one, of all `comparisons`. `flip_rate` is the
+    share of comparisons whose two orders got different verdicts, `reversal_rate` of those where even the
+    winner changed, and `first_wins` the share of decided judgments that the answer shown first won; they
+    are None where a judge sees no order. `needed` are the prompts that show a difference of so many
+    points.
     """
 
     lang: str
     prompts: int
+    answers: int
     comparisons: int
     wins: int
     ties: int
@@ -105,6 +109,7 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
     return Judged(
         lang=lang,
         prompts=len({row.id for row in known}),
+        answers=len({(row.id, row.lang, row.answer) for row in known}),
         comparisons=len(rows),
         wins=said.count("win"),
         ties=said.count("tie"),

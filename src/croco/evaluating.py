@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from croco.building import code_of, engines_of, names_of, stage_of
+from croco.languages import IDENTIFIERS
 from croco.recipe import AnyRecipe
-from croco.records import Verdicts
+from croco.records import Languages, Verdicts
 from croco.stage import Stage
-from croco.stages import judge
+from croco.stages import judge, language
 
 
 def judged(recipe: AnyRecipe, name: str, prompts: Stage, base: Stage, tuned: Stage) -> Stage:
@@ -22,4 +23,15 @@ def judged(recipe: AnyRecipe, name: str, prompts: Stage, base: Stage, tuned: Sta
     engines = engines_of(evaluation.judge)
     return stage_of(
         recipe, f"{name}.judge", judge.judge, config, Verdicts, inputs, unit="row", engines=engines
+    )
+
+
+def spoken(recipe: AnyRecipe, name: str, answers: Stage) -> Stage:
+    """The languages of a side's answers."""
+    identifier = recipe.evaluate.identifier
+    code = code_of((identifier, IDENTIFIERS, "evaluate.identifier"))
+    config = language.Config(identifier=identifier, code=code)
+    inputs = {"sample": answers}
+    return stage_of(
+        recipe, f"{name}.language", language.language, config, Languages, inputs, unit="row"
     )

@@ -7,44 +7,100 @@ of the difference, with prompts resampled whole (see `croco.stats`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from croco import stats
-from croco.records import MULTIPLE, Audit, Key, Metric, Preference, Responses, Verdicts
+from croco.comparing import Comparison, Judged
+from croco.languages import same_language
+from croco.records import (
+    MULTIPLE,
+    Audit,
+    Key,
+    Languages,
+    Metric,
+    Preference,
+    Responses,
+    Verdicts,
+)
 
 #: The values of one prompt, base's and tuned's, one per answer; NaN where an answer has none.
 Sides = tuple[Sequence[float], Sequence[float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A policy's answers to held-out prompts, and the languages they are in."""
+
+    responses: Mapping[Key, Responses]
+    languages: Mapping[Key, Languages]
+
+    def in_language(self, key: Key) -> list[float]:
+        """1.0 for each answer that is in its prompt's language; nothing where that is not known."""
+        row = self.languages.get(key)
+        return [float(same_language(found, key[1])) for found in row.languages] if row else []
+
+
+def comparisons(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -> list[Comparison]:
+    """What was judged, with the lengths and languages of the answers."""
+    return [one for row in verdicts for one in _comparisons(row, base, tuned)]
+
+
+def _comparisons(row: Verdicts, base: Answered, tuned: Answered) -> Iterator[Comparison]:
+    texts = base.responses[row.key].texts, tuned.responses[row.key].texts
+    in_language = base.in_language(row.key), tuned.in_language(row.key)
+    for one, other, said in zip(row.base, row.tuned, row.verdicts, strict=True):
+        lengths = len(texts[0][one]), len(texts[1][other])
+        spoken = None
+        if all(in_language):
+            spoken = bool(in_language[0][one]), bool(in_language[1][other])
+        yield Comparison(row.id, row.lang, said, lengths, spoken, other)
+
+
 def compare(
-    arm: str,
-    verdicts: Sequence[Verdicts],
-    base: Mapping[Key, Responses],
-    tuned: Mapping[Key, Responses],
-    seed: int,
+    arm: str, judged: Mapping[str, Judged], base: Answered, tuned: Answered, seed: int
 ) -> list[Metric]:
-    """The arm's metrics, per language in sorted order and then averaged over languages."""
-    languages = sorted({row.lang for row in verdicts})
-    found = []
-    for name, sides_of in METRICS.items():
-        sides = {row.key: sides_of(row, base[row.key], tuned[row.key]) for row in verdicts}
-        for lang in [*languages, *([MULTIPLE] if languages else [])]:
-            chosen = {key: pair for key, pair in sides.items() if lang in (key[1], MULTIPLE)}
-            answers = {key: tuned[key] for key in chosen}
-            found.append(_metric(arm, lang, name, chosen, answers, seed))
+    """The arm's metrics, per language in sorted order and then averaged over languages.
+
+    One that has no value in a language, or in any, is left out there.
+    """
+    found = [row for name, rate in RATES.items() for row in _rates(arm, name, rate, judged)]
+    both = base.responses.keys() & tuned.responses.keys()
+    for name, values in METRICS.items():
+        sides = {key: (values(base, key), values(tuned, key)) for key in both}
+        known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
+        for lang in [*sorted({key[1] for key in known}), *([MULTIPLE] if known else [])]:
+            chosen = {key: pair for key, pair in known.items() if lang in (key[1], MULTIPLE)}
+            found.append(_metric(arm, lang, name, chosen, tuned.responses, seed))
     return found
+
+
+#: The judged rates, by the metric's name; the base's is one half.
+RATES = {
+    "win_rate": "win_rate",
+    "win_rate_length_controlled": "length_controlled",
+    "win_rate_language_adjusted": "language_adjusted",
+}
+
+
+def _rates(arm: str, name: str, rate: str, judged: Mapping[str, Judged]) -> Iterator[Metric]:
+    for lang, own in judged.items():
+        found: stats.Interval = getattr(own, rate)
+        if math.isfinite(found.mean):
+            ci = [found.low - 0.5, found.high - 0.5]
+            delta = found.mean - 0.5
+            yield Metric(arm, lang, name, 0.5, found.mean, delta, ci, own.answers, own.prompts)
 
 
 def _metric(
     arm: str,
     lang: str,
     name: str,
-    sides: Mapping[Key, Sides],
+    known: Mapping[Key, Sides],
     answers: Mapping[Key, Responses],
     seed: int,
 ) -> Metric:
     """One figure; `n` counts the tuned answers to the prompts that have a value on both sides."""
-    known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
     before, after = _by_language(known, 0), _by_language(known, 1)
     found = stats.average_difference(before, after, seed)
     return Metric(
@@ -71,34 +127,24 @@ def _by_language(sides: Mapping[Key, Sides], which: int) -> dict[str, dict[str, 
     return table
 
 
-def _win_rate(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return [0.5], [row.win_rate]
+def _fidelity(side: Answered, key: Key) -> list[float]:
+    return side.in_language(key)
 
 
-def _fidelity(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return row.base_fidelity, row.tuned_fidelity
+def _length(side: Answered, key: Key) -> list[float]:
+    return [len(ids) for ids in side.responses[key].token_ids]
 
 
-def _length(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    return [len(ids) for ids in base.token_ids], [len(ids) for ids in tuned.token_ids]
+def _distinct(side: Answered, key: Key) -> list[float]:
+    return [stats.distinct_n(text.split(), 2) for text in side.responses[key].texts]
 
 
-def _distinct(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    one, other = (
-        [stats.distinct_n(text.split(), 2) for text in side.texts] for side in (base, tuned)
-    )
-    return one, other
+def _finished(side: Answered, key: Key) -> list[float]:
+    return [float(reason == "stop") for reason in side.responses[key].finish_reasons]
 
 
-def _finished(row: Verdicts, base: Responses, tuned: Responses) -> Sides:
-    one, other = (
-        [float(reason == "stop") for reason in side.finish_reasons] for side in (base, tuned)
-    )
-    return one, other
-
-
-METRICS: dict[str, Callable[[Verdicts, Responses, Responses], Sides]] = {
-    "win_rate": _win_rate,
+#: What is measured on each side alone: one value per answer, none where nothing is known of the prompt.
+METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "language_fidelity": _fidelity,
     "mean_length": _length,
     "distinct_2": _distinct,

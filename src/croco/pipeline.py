@@ -6,13 +6,14 @@ from typing import Literal
 
 from croco import models
 from croco.building import code_of, engines_of, files_of, names_of, stage_of
+from croco.comparison import build_comparison
 from croco.engines import ENGINES
 from croco.errors import RecipeError
-from croco.evaluating import judged
+from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import see
-from croco.recipe import Arm, Recipe
+from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
 from croco.records import (
     Audit,
     Draft,
@@ -31,9 +32,13 @@ from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
 
-def build(recipe: Recipe) -> dict[str, Stage]:
+def build(recipe: AnyRecipe) -> dict[str, Stage]:
     """The stages of a run by name, each after its inputs."""
     see(recipe.folder)
+    return build_comparison(recipe) if isinstance(recipe, Comparison) else _build(recipe)
+
+
+def _build(recipe: Recipe) -> dict[str, Stage]:
     policy = models.resolve(recipe.policy, recipe.folder)
     training = _prompts(recipe, "train")
     heldout = _prompts(recipe, "heldout")
@@ -53,6 +58,7 @@ def build(recipe: Recipe) -> dict[str, Stage]:
         samples,
         scores,
         base,
+        spoken(recipe, "base", base),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -98,7 +104,7 @@ def _arm(
     )
     answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
     verdicts = judged(recipe, name, heldout, base, answers)
-    return [pairs, tuned, answers, verdicts]
+    return [pairs, tuned, answers, spoken(recipe, name, answers), verdicts]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:

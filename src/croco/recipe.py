@@ -27,6 +27,7 @@ StageKind = Literal[
     "score",
     "pair",
     "train",
+    "language",
     "judge",
     "audit",
     "report",

@@ -216,6 +216,15 @@ class Verdicts(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class Languages(Keyed):
+    """The language that each response of one `Responses` row is in, in its order; `und` for none."""
+
+    id: str
+    lang: str
+    languages: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One logged step of a training run; a value that the method does not have is NaN."""
 

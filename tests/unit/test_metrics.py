@@ -6,18 +6,34 @@ import math
 
 import pytest
 
-from croco.metrics import audit, compare
-from croco.records import Preference, Responses, Verdicts
+from croco.comparing import judged
+from croco.metrics import Answered, audit, compare, comparisons
+from croco.records import Languages, Preference, Responses, Verdicts
 
-NAMES = ["win_rate", "language_fidelity", "mean_length", "distinct_2", "finished"]
+NAMES = [
+    "win_rate",
+    "win_rate_length_controlled",
+    "win_rate_language_adjusted",
+    "language_fidelity",
+    "mean_length",
+    "distinct_2",
+    "finished",
+]
+#: Two verdicts, one on each tuned answer, that make a prompt's win rate.
+VERDICTS = {
+    1.0: [["win"], ["win"]],
+    0.5: [["win"], ["loss"]],
+    0.25: [["tie"], ["loss"]],
+    0.0: [["loss"], ["loss"]],
+}
 
 
 def responses(key, texts, lengths, reasons):
     return Responses(*key, [1], texts, [[7] * length for length in lengths], reasons)
 
 
-def verdict(key, win_rate, base, tuned):
-    return Verdicts(*key, win_rate, [0.0] * 2, [0.0] * 2, base, tuned, [], [])
+def verdict(key, win_rate):
+    return Verdicts(*key, [0, 1], [0, 1], VERDICTS[win_rate], [], [], [])
 
 
 @pytest.fixture
@@ -25,17 +41,25 @@ def arm():
     """Two prompts in German, one of them in French too, two answers a side."""
     keys = [("b", "de"), ("a", "de"), ("a", "fr")]
     rates = [1.0, 0.5, 0.25]
-    verdicts = [
-        verdict(key, rate, [0.0, 1.0], [1.0, 1.0]) for key, rate in zip(keys, rates, strict=True)
-    ]
-    base = {key: responses(key, ["x x x", "x y"], [4, 2], ["stop", "length"]) for key in keys}
-    tuned = {key: responses(key, ["x y z", "x"], [5, 5], ["stop", "stop"]) for key in keys}
+    verdicts = [verdict(key, rate) for key, rate in zip(keys, rates, strict=True)]
+    base = Answered(
+        {key: responses(key, ["x x x", "x y"], [4, 2], ["stop", "length"]) for key in keys},
+        {key: Languages(*key, ["en", key[1]]) for key in keys},
+    )
+    tuned = Answered(
+        {key: responses(key, ["x y z", "x"], [5, 5], ["stop", "stop"]) for key in keys},
+        {key: Languages(*key, [key[1], key[1] + "-CH"]) for key in keys},
+    )
     return verdicts, base, tuned
 
 
+def measured(verdicts, base, tuned, seed):
+    figures = judged(comparisons(verdicts, base, tuned), seed, 500)
+    return compare("dpo", figures, base, tuned, seed)
+
+
 def found(arm, seed=1):
-    rows = compare("dpo", *arm, seed)
-    return {(row.metric, row.lang): row for row in rows}
+    return {(row.metric, row.lang): row for row in measured(*arm, seed)}
 
 
 def test_every_metric_in_every_language_and_on_average(arm):
@@ -86,23 +110,45 @@ def test_interval_is_of_delta_and_missing_for_one_prompt(arm):
 
 def test_order_of_verdicts_does_not_matter(arm):
     verdicts, base, tuned = arm
-    more = [*verdicts, verdict(("c", "de"), 0.1, [1.0, 1.0], [0.0, 1.0])]
-    base["c", "de"], tuned["c", "de"] = base["a", "de"], tuned["a", "de"]
-    forth = compare("dpo", more, base, tuned, 3)
-    back = compare("dpo", more[::-1], base, tuned, 3)
+    more = [*verdicts, verdict(("c", "de"), 0.0)]
+    base.responses["c", "de"] = base.responses["a", "de"]
+    tuned.responses["c", "de"] = tuned.responses["a", "de"]
+    forth = measured(more, base, tuned, 3)
+    back = measured(more[::-1], base, tuned, 3)
     assert repr(forth) == repr(back)
 
 
 def test_a_prompt_without_a_value_on_one_side_is_out_on_both(arm):
     verdicts, base, tuned = arm
-    tuned["b", "de"] = responses(("b", "de"), ["x", ""], [1, 1], ["stop", "stop"])
-    base["b", "de"] = responses(("b", "de"), ["x x x x", "x x x x"], [4, 4], ["stop", "stop"])
+    tuned.responses["b", "de"] = responses(("b", "de"), ["x", ""], [1, 1], ["stop", "stop"])
+    base.responses["b", "de"] = responses(
+        ("b", "de"), ["x x x x", "x x x x"], [4, 4], ["stop", "stop"]
+    )
     row = found((verdicts, base, tuned))["distinct_2", "de"]
     assert (row.base, row.tuned, row.n, row.prompts) == (0.75, 1.0, 2, 1)
 
 
-def test_no_verdicts_no_metrics():
-    assert compare("dpo", [], {}, {}, 1) == []
+def test_what_was_not_judged_or_not_identified_is_measured_in_all_else(arm):
+    verdicts, base, tuned = arm
+    del tuned.languages["a", "fr"]
+    rows = found((verdicts[:1], base, tuned))
+    assert [lang for name, lang in rows if name == "win_rate"] == ["de", "mul"]
+    assert [lang for name, lang in rows if name == "language_fidelity"] == ["de", "mul"]
+    assert rows["win_rate", "mul"].prompts == 1
+    assert rows["language_fidelity", "mul"].prompts == 2
+    assert rows["finished", "fr"].n == 2
+
+
+def test_no_answers_no_metrics():
+    assert measured([], Answered({}, {}), Answered({}, {}), 1) == []
+
+
+def test_an_answer_in_the_wrong_language_cannot_win(arm):
+    """Base's first answer is in English, so that tuned's loss against it is none."""
+    verdicts, base, tuned = arm
+    rows = found(([verdict(("a", "de"), 0.0)], base, tuned))
+    assert rows["win_rate", "de"].tuned == 0.0
+    assert rows["win_rate_language_adjusted", "de"].tuned == 0.5
 
 
 def preference(id, lang, chosen, rejected, flaw):

@@ -47,6 +47,7 @@ def test_rows_survive_json(row):
         records.Rewards,
         records.Pairs,
         records.Verdicts,
+        records.Languages,
         records.Step,
         records.Audit,
         records.Metric,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from croco.comparing import Comparison, Judged, judged, paired_arms
+from croco.comparing import Comparison, Judged, paired_arms
 from croco.report.lengths import length_plot, rate_plot
 from croco.report.page import Section
 from croco.report.parts import Part
@@ -15,9 +15,10 @@ from croco.report.summary import lang_name
 from croco.stats import Interval
 
 
-def comparisons_part(arms: Mapping[str, Sequence[Comparison]], seed: int) -> Part:
-    """The part for some arms' comparisons with the same base."""
-    found = {arm: judged(rows, seed) for arm, rows in arms.items()}
+def comparisons_part(
+    arms: Mapping[str, Sequence[Comparison]], found: Mapping[str, Mapping[str, Judged]], seed: int
+) -> Part:
+    """The part for some arms' comparisons with the same base, and what `judged` found of each."""
     figures: dict[str, Any] = {arm: _figures(own) for arm, own in found.items()}
     pairs = [_paired(one, other, arms, seed) for one, other in combinations(arms, 2)]
     plots = {f"rates-{k}": rate_plot(own, f"rates-{k}") for k, own in enumerate(found.values())}

@@ -21,6 +21,16 @@ METRICS: dict[str, tuple[str, str, int]] = {
         "share of tuned-base answer pairs that the judge gives to tuned, ties as half; base is 0.5",
         2,
     ),
+    "win_rate_length_controlled": (
+        "Win rate, length-controlled",
+        "what the judge would say if both answers were equally long (after AlpacaEval 2)",
+        2,
+    ),
+    "win_rate_language_adjusted": (
+        "Win rate, language-adjusted",
+        "win rate where an answer in another language than its prompt's cannot win",
+        2,
+    ),
     "language_fidelity": (
         "Language fidelity",
         "share of answers identified as being in the language of their prompt",
