@@ -12,27 +12,25 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
     {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
-    {"strategies", "selection", "calibration", "stats"},
+    {"strategies", "selection", "calibration", "stats", "length"},
+    {"comparing"},
     {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
-    {
-        "recipe",
-        "settings",
-        "reward_settings",
-        "evaluation_settings",
-        "recipe_file",
-        "datafiles",
-        "templates",
-    },
+    {"settings", "reward_settings", "evaluation_settings", "datafiles", "templates", "answers"},
+    {"recipe", "recipe_file"},
     {"stage"},
     {"store", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {"fidelity", "metrics", "engines", "rewards", "translation", "training", "report"},
+    {"judging"},
     {"stages"},
-    {"pipeline", "building"},
+    {"building"},
+    {"evaluating"},
+    {"comparison"},
+    {"pipeline"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "cli_pair", "cli_doctor", "progress", "scaffold", "__main__"},
+    {"cli", "cli_pair", "cli_doctor", "cli_compare", "progress", "scaffold", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}

@@ -9,9 +9,10 @@ from typing import Any
 from croco.datafiles import FileRef, refer
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.judging import JUDGES
 from croco.languages import IDENTIFIERS
 from croco.plugins import check_name, source_digest
-from croco.recipe import Recipe
+from croco.recipe import AnyRecipe
 from croco.reward_settings import RewardConfig
 from croco.rewards import SCORERS
 from croco.settings import Resources
@@ -20,6 +21,7 @@ from croco.stage import Stage
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(
     (
+        "answers",
         "prompts",
         "translate",
         "sample",
@@ -37,7 +39,7 @@ VERSIONS = dict.fromkeys(
 
 
 def stage_of(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     name: str,
     function: Any,
     config: Any,
@@ -96,11 +98,12 @@ def engines_of(config: RewardConfig) -> list[str]:
     ]
 
 
-def names_of(config: RewardConfig) -> list[Name]:
-    """The names that stand for code in a reward and its parts."""
+def names_of(config: RewardConfig, judge: bool = False) -> list[Name]:
+    """The names that stand for code in a reward, or in a judge, and its parts."""
     found: list[Name] = []
     for one in config.walk():
-        found.append((one.kind, SCORERS, "reward kind"))
+        if not (judge and one is config and one.kind in JUDGES):
+            found.append((one.kind, SCORERS, "reward kind"))
         if one.prompt:
             found.append((one.prompt.engine, ENGINES, "prompt.engine"))
         if one.function:

@@ -101,9 +101,12 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
     from croco import pipeline
     from croco.errors import RecipeError
     from croco.pairing import exams
+    from croco.recipe import Recipe
     from croco.runs import Run
 
     run = Run.load(home, name)
+    if not isinstance(run.recipe, Recipe):
+        raise RecipeError(f"run {name!r} is a comparison and makes no pairs: name another run")
     run.store.check()
     stages = pipeline.build(run.recipe)
     arms: dict[str, list[str]] = {}

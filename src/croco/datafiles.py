@@ -69,7 +69,7 @@ def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
 def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
     seen: dict[Key, str] = {}
     for file in files:
-        for where, values in _lines(file):
+        for where, values in lines_of(file):
             row = _row(kind, values, where)
             if row.key in seen:
                 raise DataError(
@@ -79,7 +79,8 @@ def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
             yield row
 
 
-def _lines(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
+def lines_of(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON Lines file with where they stand; DataError names a line that is none."""
     with file.path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{file.label}:{number}"
@@ -94,6 +95,11 @@ def _lines(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
             if not isinstance(values, dict):
                 raise DataError(f"{where}: not a JSON object: write one object a line")
             yield where, values
+
+
+def prompt_of(values: dict[str, Any], where: str) -> Prompt | None:
+    """The prompt in a line that may hold other things too; None where it has none."""
+    return _row(Prompt, values, where) if {"prompt", "messages"} & values.keys() else None
 
 
 def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:

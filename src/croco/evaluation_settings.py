@@ -15,8 +15,10 @@ OTHER = {"heliport": "py3langid", "py3langid": "heliport"}
 
 
 class Evaluation(Section):
-    """Held-out samples per prompt, the judge (a reward that was not trained on), and an identifier.
+    """Held-out samples per prompt, the judge, and an identifier.
 
+    The judge is a reward that was not trained on, or of kind `pairwise`: a model that is shown a base
+    and a tuned answer by a template, in both orders.
     `engine` samples base and tuned answers; where it is not given, it is `sample.engine`.
     """
 

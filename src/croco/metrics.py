@@ -7,10 +7,11 @@ of the difference, with prompts resampled whole (see `croco.stats`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from croco import stats
+from croco.comparing import Comparison, Judged
 from croco.languages import same_language
 from croco.records import (
     MULTIPLE,
@@ -34,27 +35,61 @@ class Answered:
     responses: Mapping[Key, Responses]
     languages: Mapping[Key, Languages]
 
+    def in_language(self, key: Key) -> list[float]:
+        """1.0 for each answer that is in its prompt's language; nothing where that is not known."""
+        row = self.languages.get(key)
+        return _spoken(row.languages if row else [], key)
+
+
+def comparisons(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -> list[Comparison]:
+    """What was judged, with the lengths and languages of the answers."""
+    return [one for row in verdicts for one in _comparisons(row, base, tuned)]
+
+
+def _comparisons(row: Verdicts, base: Answered, tuned: Answered) -> Iterator[Comparison]:
+    texts = base.responses[row.key].texts, tuned.responses[row.key].texts
+    in_language = base.in_language(row.key), tuned.in_language(row.key)
+    for one, other, said in zip(row.base, row.tuned, row.verdicts, strict=True):
+        lengths = len(texts[0][one]), len(texts[1][other])
+        spoken = None
+        if all(in_language):
+            spoken = bool(in_language[0][one]), bool(in_language[1][other])
+        yield Comparison(row.id, row.lang, said, lengths, spoken, other)
+
 
 def compare(
-    arm: str, verdicts: Sequence[Verdicts], base: Answered, tuned: Answered, seed: int
+    arm: str, judged: Mapping[str, Judged], base: Answered, tuned: Answered, seed: int
 ) -> list[Metric]:
     """The arm's metrics, per language in sorted order and then averaged over languages.
 
     One that has no value in a language, or in any, is left out there.
     """
-    measured: dict[str, dict[Key, Sides]] = {
-        "win_rate": {row.key: ([0.5], [row.win_rate]) for row in verdicts}
-    }
+    found = [row for name, rate in RATES.items() for row in _rates(arm, name, rate, judged)]
+    both = base.responses.keys() & tuned.responses.keys()
     for name, values in METRICS.items():
-        both = base.responses.keys() & tuned.responses.keys()
-        measured[name] = {key: (values(base, key), values(tuned, key)) for key in both}
-    found = []
-    for name, sides in measured.items():
+        sides = {key: (values(base, key), values(tuned, key)) for key in both}
         known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
         for lang in [*sorted({key[1] for key in known}), *([MULTIPLE] if known else [])]:
             chosen = {key: pair for key, pair in known.items() if lang in (key[1], MULTIPLE)}
             found.append(_metric(arm, lang, name, chosen, tuned.responses, seed))
     return found
+
+
+#: The judged rates, by the metric's name; the base's is one half.
+RATES = {
+    "win_rate": "win_rate",
+    "win_rate_length_controlled": "length_controlled",
+    "win_rate_language_adjusted": "language_adjusted",
+}
+
+
+def _rates(arm: str, name: str, rate: str, judged: Mapping[str, Judged]) -> Iterator[Metric]:
+    for lang, own in judged.items():
+        found: stats.Interval = getattr(own, rate)
+        if math.isfinite(found.mean):
+            ci = [found.low - 0.5, found.high - 0.5]
+            delta = found.mean - 0.5
+            yield Metric(arm, lang, name, 0.5, found.mean, delta, ci, own.answers, own.prompts)
 
 
 def _metric(
@@ -93,9 +128,7 @@ def _by_language(sides: Mapping[Key, Sides], which: int) -> dict[str, dict[str, 
 
 
 def _fidelity(side: Answered, key: Key) -> list[float]:
-    """1.0 where an answer is in its prompt's language."""
-    row = side.languages.get(key)
-    return _spoken(row.languages if row else [], key)
+    return side.in_language(key)
 
 
 def _second_fidelity(side: Answered, key: Key) -> list[float]:

@@ -6,16 +6,17 @@ from typing import Literal
 
 from croco import models
 from croco.building import code_of, engines_of, files_of, names_of, stage_of
+from croco.comparison import build_comparison
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import see
-from croco.recipe import Arm, Recipe
+from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
 from croco.records import (
     Audit,
     Draft,
-    Languages,
     Metric,
     Pairs,
     Prompt,
@@ -23,29 +24,21 @@ from croco.records import (
     Rewards,
     Step,
     Translation,
-    Verdicts,
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import (
-    audit,
-    judge,
-    language,
-    pair,
-    prompts,
-    report,
-    sample,
-    score,
-    train,
-    translate,
-)
+from croco.stages import audit, pair, prompts, report, sample, score, train, translate
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
 
-def build(recipe: Recipe) -> dict[str, Stage]:
+def build(recipe: AnyRecipe) -> dict[str, Stage]:
     """The stages of a run by name, each after its inputs."""
     see(recipe.folder)
+    return build_comparison(recipe) if isinstance(recipe, Comparison) else _build(recipe)
+
+
+def _build(recipe: Recipe) -> dict[str, Stage]:
     policy = models.resolve(recipe.policy, recipe.folder)
     training = _prompts(recipe, "train")
     heldout = _prompts(recipe, "heldout")
@@ -65,7 +58,7 @@ def build(recipe: Recipe) -> dict[str, Stage]:
         samples,
         scores,
         base,
-        _language(recipe, "base.language", base),
+        spoken(recipe, "base", base),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -110,24 +103,8 @@ def _arm(
         {"pair": pairs, "sample": samples},
     )
     answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
-    evaluation = recipe.evaluate
-    config = judge.Config(
-        judge=evaluation.judge.bound(recipe.folder),
-        tie=evaluation.tie,
-        code=code_of(*names_of(evaluation.judge)),
-    )
-    inputs = {"prompts": heldout, "base": base, "tuned": answers}
-    verdicts = stage_of(
-        recipe,
-        f"{name}.judge",
-        judge.judge,
-        config,
-        Verdicts,
-        inputs,
-        unit="row",
-        engines=engines_of(evaluation.judge),
-    )
-    return [pairs, tuned, answers, _language(recipe, f"{name}.language", answers), verdicts]
+    verdicts = judged(recipe, name, heldout, base, answers)
+    return [pairs, tuned, answers, spoken(recipe, name, answers), verdicts]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -207,16 +184,6 @@ def _evaluated(
         )
     sampling = recipe.sample.model_copy(update=update | {"extra": None})
     return _sample(recipe, name, policy, heldout, sampling, adapter)
-
-
-def _language(recipe: Recipe, name: str, answers: Stage) -> Stage:
-    """The languages of answers to held-out prompts."""
-    first, second = recipe.evaluate.identifier, recipe.evaluate.second_identifier
-    names = {"evaluate.identifier": first, "evaluate.second_identifier": second}
-    code = code_of(*((own, IDENTIFIERS, key) for key, own in names.items() if own))
-    config = language.Config(identifier=first, second=second, code=code)
-    inputs = {"sample": answers}
-    return stage_of(recipe, name, language.language, config, Languages, inputs, unit="row")
 
 
 def _reward(recipe: Recipe) -> Stage | None:

@@ -19,6 +19,7 @@ from croco.settings import Dtype, Language, Resources, Sampling, Section, Share,
 from croco.strategies import Rule
 
 StageKind = Literal[
+    "answers",
     "prompts",
     "translate",
     "sample",
@@ -31,6 +32,10 @@ StageKind = Literal[
     "audit",
     "report",
 ]
+
+
+#: What a run may be called: it is a folder's name.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class PromptsConfig(Section):
@@ -151,7 +156,7 @@ class Arm(Section):
 class Recipe(Section):
     """A run: one policy, its prompts, sampling and reward, and the arms that are compared."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     seed: int = 42
     languages: list[Language] = Field(min_length=1)
     policy: str
@@ -180,3 +185,28 @@ class Recipe(Section):
         if self.evaluate.judge == self.reward:
             raise ValueError("evaluate.judge is the reward itself: judge by another one")
         return self
+
+
+class Sides(Section):
+    """Files of two sides' answers: how often does `tuned` beat `base`? `prompts` are files of prompts."""
+
+    base: list[str] = Field(min_length=1)
+    tuned: list[str] = Field(min_length=1)
+    prompts: list[str] = []
+
+
+class Comparison(Section):
+    """A run that samples and tunes nothing: answers which exist are judged."""
+
+    name: str = Field(pattern=NAME)
+    seed: int = 42
+    languages: list[Language] = Field([], description="none: all that both sides have")
+    compare: Sides
+    evaluate: Evaluation
+    shards: int = Field(1, ge=1)
+    allow_failed: Share = 0.0
+    resources: dict[StageKind, Resources] = {}
+    folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
+
+
+AnyRecipe = Recipe | Comparison

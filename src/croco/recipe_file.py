@@ -14,10 +14,10 @@ import yaml
 from pydantic import BaseModel
 
 from croco.errors import RecipeError
-from croco.recipe import Recipe
+from croco.recipe import AnyRecipe, Comparison, Recipe
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(path: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     """The recipe in a YAML file, with `key.path=value` overrides applied.
 
     Raises RecipeError that names the file and the key.
@@ -34,20 +34,26 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{where} is not valid YAML: mend that line") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys")
+    return parse(overridden(values, overrides), path)
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a recipe's values with `key.path=value` overrides applied."""
     values = _unshared(values)
     for override in overrides:
         _override(values, override)
-    return parse(values, path)
+    return values
 
 
-def parse(values: dict[str, Any], path: Path) -> Recipe:
+def parse(values: dict[str, Any], path: Path) -> AnyRecipe:
     """The recipe in a dictionary; `path` is named in errors and is where relative paths start."""
     if "folder" in values:
         raise RecipeError(f"{path}: unknown key 'folder': remove it")
+    kind = Comparison if "compare" in values else Recipe
     try:
-        return Recipe(**values, folder=path.parent)
+        return kind(**values, folder=path.parent)
     except pydantic.ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error.errors()[0])}") from error
+        raise RecipeError(f"{path}: {_explain(error.errors()[0], kind)}") from error
 
 
 def _unshared(values: Any) -> Any:
@@ -72,11 +78,11 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value: quote it") from error
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, kind: type[BaseModel]) -> str:
     location = [part for part in problem["loc"] if part != "[key]"]
     key = ".".join(str(part) for part in location) or "evaluate.judge"
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], kind)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = (
             f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(sorted(known))}"
@@ -88,9 +94,9 @@ def _explain(problem: Any) -> str:
     return f"key {key!r}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
 
 
-def _known_keys(location: Sequence[Any]) -> list[str]:
+def _known_keys(location: Sequence[Any], kind: type[BaseModel]) -> list[str]:
     """The keys of the section at a location, found by walking the models' annotations."""
-    model: Any = Recipe
+    model: Any = kind
     for part in location:
         if part in getattr(model, "model_fields", {}):
             model = _section_of(model.model_fields[part].annotation)

@@ -195,17 +195,24 @@ class Pairs(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Verdicts(Keyed):
-    """Base and tuned responses to one held-out prompt, as the judge saw them.
+    """What a judge said of base and tuned answers to one held-out prompt.
 
-    `win_rate` is the share of all base-tuned response pairs that tuned wins, ties as half. The lists
-    hold the judge's score of each response.
+    Comparison k is of base answer `base[k]` and tuned answer `tuned[k]`; `verdicts[k]` are on tuned:
+    "win", "tie", "loss", or "none" where the judge gave none even when asked again. There are two of
+    them, with base and then with tuned shown first, or one where the judge sees each answer alone.
+    `texts` are a model's words in the same order, the scores a reward's per answer, and `retried`
+    counts the verdicts that were asked for again.
     """
 
     id: str
     lang: str
-    win_rate: float
+    base: list[int]
+    tuned: list[int]
+    verdicts: list[list[str]]
+    texts: list[list[str]]
     base_scores: list[float]
     tuned_scores: list[float]
+    retried: int = 0
 
 
 @dataclass(frozen=True, slots=True)

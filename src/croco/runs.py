@@ -13,7 +13,7 @@ import yaml
 
 from croco import recipe_file
 from croco.errors import DataError
-from croco.recipe import Recipe
+from croco.recipe import AnyRecipe
 from croco.stage import Stage
 from croco.store import Store, replace
 
@@ -23,7 +23,7 @@ class Run:
     """A named run under a home folder, which also holds the store that runs share."""
 
     home: Path
-    recipe: Recipe
+    recipe: AnyRecipe
 
     @property
     def name(self) -> str:

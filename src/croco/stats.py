@@ -172,9 +172,9 @@ def _interval(table: Floats, seed: int, resamples: int) -> Interval:
         return Interval(mean, NAN, NAN)
     known = (~np.isnan(table)).astype(np.float64)
     filled = np.nan_to_num(table)
-    draws = _weights(count, seed, resamples)
+    draws = resamples_of(count, seed, resamples)
     averages = np.concatenate([_ratios(drawn @ filled, drawn @ known) for drawn in draws])
-    low, high = np.nanquantile(averages, [_tail(count), 1 - _tail(count)])
+    low, high = np.nanquantile(averages, [tail(count), 1 - tail(count)])
     return Interval(mean, float(min(low, mean)), float(max(high, mean)))
 
 
@@ -185,7 +185,7 @@ def _ratios(sums: Floats, counts: Floats) -> Floats:
     return np.asarray(means.mean(axis=1))
 
 
-def _weights(count: int, seed: int, resamples: int) -> Iterator[Floats]:
+def resamples_of(count: int, seed: int, resamples: int) -> Iterator[Floats]:
     """How often each cluster is drawn, resamples x clusters, in blocks that bound the memory."""
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK // count)
@@ -196,7 +196,7 @@ def _weights(count: int, seed: int, resamples: int) -> Iterator[Floats]:
         yield weights.astype(np.float64)
 
 
-def _tail(count: int) -> float:
+def tail(count: int) -> float:
     """The share cut off at each end: 2.5 %, taken further out for few clusters."""
     from scipy.special import ndtr, stdtrit
 

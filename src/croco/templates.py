@@ -57,10 +57,12 @@ class Template(Section):
 
     def answer_in(self, text: str) -> str | None:
         """The wanted part of a model's answer, its last one; None where there is none."""
-        if self.answer is None:
-            return text.strip() or None
-        found = re.findall(self.answer, text, re.DOTALL)
-        return found[-1].strip() if found else None
+        return next(reversed(self.answers_in(text)), None)
+
+    def answers_in(self, text: str) -> list[str]:
+        """All wanted parts of a model's answer, as they stand in it."""
+        found = re.findall(self.answer, text, re.DOTALL) if self.answer else [text]
+        return [part.strip() for part in found if part.strip() or self.answer]
 
 
 def read(file: FileRef, names: set[str]) -> Template:

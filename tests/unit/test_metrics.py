@@ -6,10 +6,26 @@ import math
 
 import pytest
 
-from croco.metrics import Answered, audit, compare
+from croco.comparing import judged
+from croco.metrics import Answered, audit, compare, comparisons
 from croco.records import Languages, Preference, Responses, Verdicts
 
-NAMES = ["win_rate", "language_fidelity", "mean_length", "distinct_2", "finished"]
+NAMES = [
+    "win_rate",
+    "win_rate_length_controlled",
+    "win_rate_language_adjusted",
+    "language_fidelity",
+    "mean_length",
+    "distinct_2",
+    "finished",
+]
+#: Two verdicts, one on each tuned answer, that make a prompt's win rate.
+VERDICTS = {
+    1.0: [["win"], ["win"]],
+    0.5: [["win"], ["loss"]],
+    0.25: [["tie"], ["loss"]],
+    0.0: [["loss"], ["loss"]],
+}
 
 
 def responses(key, texts, lengths, reasons):
@@ -17,7 +33,7 @@ def responses(key, texts, lengths, reasons):
 
 
 def verdict(key, win_rate):
-    return Verdicts(*key, win_rate, [0.0] * 2, [0.0] * 2)
+    return Verdicts(*key, [0, 1], [0, 1], VERDICTS[win_rate], [], [], [])
 
 
 @pytest.fixture
@@ -37,9 +53,13 @@ def arm():
     return verdicts, base, tuned
 
 
+def measured(verdicts, base, tuned, seed):
+    figures = judged(comparisons(verdicts, base, tuned), seed, 500)
+    return compare("dpo", figures, base, tuned, seed)
+
+
 def found(arm, seed=1):
-    rows = compare("dpo", *arm, seed)
-    return {(row.metric, row.lang): row for row in rows}
+    return {(row.metric, row.lang): row for row in measured(*arm, seed)}
 
 
 def test_every_metric_in_every_language_and_on_average(arm):
@@ -90,11 +110,11 @@ def test_interval_is_of_delta_and_missing_for_one_prompt(arm):
 
 def test_order_of_verdicts_does_not_matter(arm):
     verdicts, base, tuned = arm
-    more = [*verdicts, verdict(("c", "de"), 0.1)]
+    more = [*verdicts, verdict(("c", "de"), 0.0)]
     base.responses["c", "de"] = base.responses["a", "de"]
     tuned.responses["c", "de"] = tuned.responses["a", "de"]
-    forth = compare("dpo", more, base, tuned, 3)
-    back = compare("dpo", more[::-1], base, tuned, 3)
+    forth = measured(more, base, tuned, 3)
+    back = measured(more[::-1], base, tuned, 3)
     assert repr(forth) == repr(back)
 
 
@@ -120,7 +140,15 @@ def test_what_was_not_judged_or_not_identified_is_measured_in_all_else(arm):
 
 
 def test_no_answers_no_metrics():
-    assert compare("dpo", [], Answered({}, {}), Answered({}, {}), 1) == []
+    assert measured([], Answered({}, {}), Answered({}, {}), 1) == []
+
+
+def test_an_answer_in_the_wrong_language_cannot_win(arm):
+    """Base's first answer is in English, so that tuned's loss against it is none."""
+    verdicts, base, tuned = arm
+    rows = found(([verdict(("a", "de"), 0.0)], base, tuned))
+    assert rows["win_rate", "de"].tuned == 0.0
+    assert rows["win_rate_language_adjusted", "de"].tuned == 0.5
 
 
 def preference(id, lang, chosen, rejected, flaw):

@@ -15,6 +15,7 @@ from croco.tokens import Chat
 
 ENGINES = {
     "fake": "croco.engines.fake:FakeEngine",
+    "fake-judge": "croco.engines.fake_judge:FakeJudge",
     "transformers": "croco.engines.transformers:TransformersEngine",
     "vllm": "croco.engines.vllm:VllmEngine",
     "openai": "croco.engines.openai:OpenAIEngine",

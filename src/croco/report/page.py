@@ -21,6 +21,16 @@ METRICS: dict[str, tuple[str, str, int]] = {
         "share of tuned-base answer pairs that the judge gives to tuned, ties as half; base is 0.5",
         2,
     ),
+    "win_rate_length_controlled": (
+        "Win rate, length-controlled",
+        "what the judge would say if both answers were equally long (after AlpacaEval 2)",
+        2,
+    ),
+    "win_rate_language_adjusted": (
+        "Win rate, language-adjusted",
+        "win rate where an answer in another language than its prompt's cannot win",
+        2,
+    ),
     "language_fidelity": (
         "Language fidelity",
         "share of answers identified as being in the language of their prompt",
@@ -165,7 +175,7 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "delta": delta, "mark": mark, "lang_name": lang_name}
-    environment.filters["share"] = share
+    environment.filters |= {"share": share, "rate": rate}
     drawn = {
         kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
         for kind, plot in _drawn(report).items()
@@ -196,6 +206,12 @@ def share(value: float | dict[str, Any] | None) -> str:
         return f"{value:.0%}"
     low, high = (share(bound) for bound in value["ci"])
     return f"{value['share']:.0%} [{low}, {high}]"
+
+
+def rate(found: dict[str, Any]) -> str:
+    """A rate with its interval, such as "0.61 [0.55, 0.67]"."""
+    shown = ["n/a" if value is None else f"{value:.2f}" for value in (found["rate"], *found["ci"])]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def delta(row: Metric) -> str:

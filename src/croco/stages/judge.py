@@ -1,46 +1,59 @@
-"""Judging: a scorer that was not trained on compares tuned and base answers to held-out prompts."""
+"""Judging: tuned and base answers to held-out prompts are compared by a judge that nobody trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from croco import rewards
+from croco import judging
 from croco.errors import StopError
+from croco.judging.contests import Contest, Decision
 from croco.records import Failure, Verdicts
 from croco.reward_settings import RewardConfig
-from croco.rewards import Scorer
 from croco.settings import Section
-from croco.stage import Batch, Context, Item, Outcome
-from croco.stages.score import candidates_of
-from croco.stats import win_rate
+from croco.stage import Batch, Context, Item, Outcome, seed_of
 
 
 class Config(Section):
-    """The judging scorer, the margin of a tie, and digests of the user's code."""
+    """The judge, the margin of a tie, the seed of a judge that samples, and digests of user code."""
 
     judge: RewardConfig
     code: dict[str, str]
     tie: float
+    seed: int
 
 
 def judge(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
-    """One `Verdicts` row per prompt: every tuned answer against every base answer."""
-    scorer: Scorer | None = None
-    for batch in batches:
-        scorer = scorer or rewards.load(config.judge, context.resources)
-        yield [_outcome(config, item, scorer) for item in batch]
+    """One `Verdicts` row per prompt; the judge is loaded at the first batch."""
+    stream = iter(batches)
+    first = next(stream, None)
+    if first is None:
+        return
+    decide = judging.load(config.judge, config.tie, context.resources).decide
+    contests = ([_contest(config, item) for item in batch] for batch in chain([first], stream))
+    for decisions in decide(contests):
+        yield [_outcome(decision) for decision in decisions]
 
 
-def _outcome(config: Config, item: Item, scorer: Scorer) -> Outcome:
-    try:
-        return _verdicts(config, item, scorer)
-    except StopError:
-        raise
-    except Exception as error:
-        return Failure.of(item.key, error)
+def _contest(config: Config, item: Item) -> Contest:
+    rows = item.rows
+    seed = seed_of(config.seed, *item.key)
+    return Contest(item.key, rows["prompts"], rows["base"].texts, rows["tuned"].texts, seed)
 
 
-def _verdicts(config: Config, item: Item, scorer: Scorer) -> Verdicts:
-    base = scorer.score(candidates_of(item, "base")).rewards
-    tuned = scorer.score(candidates_of(item, "tuned")).rewards
-    return Verdicts(*item.key, win_rate(tuned, base, config.tie), base, tuned)
+def _outcome(decision: Decision) -> Outcome:
+    key = decision.contest.key
+    if isinstance(decision.error, StopError):
+        raise decision.error
+    if decision.error:
+        return Failure.of(key, decision.error)
+    return Verdicts(
+        *key,
+        [base for base, _ in decision.places],
+        [tuned for _, tuned in decision.places],
+        [list(verdicts) for verdicts in decision.verdicts],
+        decision.texts,
+        decision.base_scores,
+        decision.tuned_scores,
+        decision.retried,
+    )

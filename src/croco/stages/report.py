@@ -5,28 +5,29 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import yaml
 
-from croco.metrics import Answered, compare
+from croco.metrics import compare
 from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_rows
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
-from croco.records import MULTIPLE, Key, Metric, Pairs, Prompt
-from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
+from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report.judged import comparisons_part
+from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
 from croco.report.parts import PARTS
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
 from croco.settings import Section
 from croco.stage import Context, Sealed
+from croco.stages.judgments import EXAMPLES, answered, arm_of, examples
 
-#: Examples shown per language and arm, and pools drawn per language and arm.
-EXAMPLES, POOLS = 12, 200
+#: Pools drawn per language and arm.
+POOLS = 200
 #: The stages that translate, where a run does.
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
@@ -42,15 +43,24 @@ class Config(Section):
 def report(config: Config, context: Context) -> list[Metric]:
     """All metrics; the page and the summary are the stage's files."""
     inputs, arms = context.inputs, list(config.recipe["arms"])
-    base = _answered(inputs, "base")
-    metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
+    seed = config.recipe["seed"]
+    base = answered(inputs, "base", "sample")
+    judged = {arm: arm_of(inputs, arm, base, "sample", seed) for arm in arms}
+    metrics = [
+        row
+        for arm, own in judged.items()
+        for row in compare(arm, own.figures, base, own.tuned, seed)
+    ]
     audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
-    parts = [part for make in PARTS if (part := make(inputs, config.recipe))]
+    rows = {arm: own.rows for arm, own in judged.items()}
+    parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
+    parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
+    asked = list(inputs["prompts-heldout"].rows())
     made = Report(
         name=config.recipe["name"],
-        seed=config.recipe["seed"],
+        seed=seed,
         result=_in_words(metrics),
         metrics=metrics,
         audits=audits,
@@ -60,7 +70,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         pairing=[_pairing(config.recipe["arms"][arm], inputs, arm) for arm in arms],
         diagnoses=_diagnoses(config.recipe, inputs),
         triples=[triple for arm in arms for triple in _triples(inputs, arm)],
-        answers=[answer for arm in arms for answer in _answers(inputs, base, arm)],
+        answers=[answer for own in judged.values() for answer in examples(own, asked)],
         recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
         provenance=provenance(),
         notes=_notes(config.recipe),
@@ -73,18 +83,6 @@ def report(config: Config, context: Context) -> list[Metric]:
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics
-
-
-def _metrics(arm: str, inputs: Mapping[str, Sealed], base: Answered, seed: int) -> list[Metric]:
-    verdicts = list(inputs[f"{arm}.judge"].rows())
-    return compare(arm, verdicts, base, _answered(inputs, arm), seed)
-
-
-def _answered(inputs: Mapping[str, Sealed], policy: str) -> Answered:
-    return Answered(
-        {row.key: row for row in inputs[f"{policy}.sample"].rows()},
-        {row.key: row for row in inputs[f"{policy}.language"].rows()},
-    )
 
 
 def _in_words(metrics: list[Metric]) -> str:
@@ -192,31 +190,6 @@ def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
             if shown[pair.prompt_lang] <= EXAMPLES:
                 prompt = prompts[row.id, pair.prompt_lang]
                 yield Triple(arm, row.id, pair.prompt_lang, prompt, pair.chosen, pair.rejected)
-
-
-def _answers(inputs: Mapping[str, Sealed], base: Answered, arm: str) -> Iterator[Answers]:
-    """The first answers of base and tuned to a dozen held-out prompts of each language."""
-    prompts = _texts(inputs["prompts-heldout"])
-    verdicts = {row.key: row for row in inputs[f"{arm}.judge"].rows()}
-    tuned = _answered(inputs, arm)
-    for lang in dict.fromkeys(key[1] for key in verdicts):
-        for key in islice((key for key in verdicts if key[1] == lang), EXAMPLES):
-            yield Answers(
-                arm=arm,
-                id=key[0],
-                lang=lang,
-                prompt=prompts[key],
-                base=base.responses[key].texts[0],
-                tuned=tuned.responses[key].texts[0],
-                win_rate=verdicts[key].win_rate,
-                base_language=_language(base, key),
-                tuned_language=_language(tuned, key),
-            )
-
-
-def _language(side: Answered, key: Key) -> str:
-    """The language of the first answer to a prompt; nothing where it was not identified."""
-    return side.languages[key].languages[0] if key in side.languages else ""
 
 
 def _texts(sealed: Sealed) -> dict[tuple[str, str], str]:

@@ -1,0 +1,189 @@
+"""`croco compare`: two sides' answers to the same prompts, judged, with intervals per language."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from croco.errors import RecipeError
+
+if TYPE_CHECKING:
+    from croco.runs import Run
+
+SIDE = "a file of answers (id, lang, response), or RUN/ARM or RUN/base of a run"
+HERE = Path()
+#: Columns of the table: heading, and the figure's key.
+COLUMNS = {
+    "prompts": "prompts",
+    "win / tie / loss": "counts",
+    "win rate [95 %]": "win_rate",
+    "length-controlled": "length_controlled",
+    "language-adjusted": "language_adjusted",
+    "flips": "flip_rate",
+    "no verdict": "unparseable",
+}
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help=f"The base: {SIDE}.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Whose wins are counted: the like.")],
+    judge: Annotated[
+        Path,
+        typer.Option(
+            metavar="YAML", help="A file with `judge:`, or a recipe: its `evaluate` judges."
+        ),
+    ],
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Prompts, where the answers' files have none."),
+    ] = None,
+    lang: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="Only these languages.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the run of this comparison is called.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
+    home: Annotated[
+        Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
+    ] = HERE,
+) -> None:
+    """Say how often B's answers beat A's, per language and with intervals.
+
+    Answers are compared in both orders where the judge is a model. What is judged is kept: the same
+    command goes on where it was stopped.
+    """
+    from croco.runs import Run
+
+    values, folder = _evaluation(judge)
+    sides = [_side(one, home) for one in (a, b)]
+    asked = [str(path.resolve()) for path in prompts or []]
+    asked += [one for _, own in sides for one in own if one not in asked]
+    recipe = {
+        "name": name or _name(a, b),
+        "languages": lang or [],
+        "compare": {"base": [sides[0][0]], "tuned": [sides[1][0]], "prompts": asked},
+        **values,
+    }
+    run = Run(home, _recipe(recipe, set_ or [], folder / judge.name))
+    figures = _figures(run)
+    if json_:
+        typer.echo(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(figures["comparisons"]["tuned"], b, a)
+    typer.echo(str(run.folder / "report" / "index.html"), err=True)
+
+
+def _name(a: str, b: str) -> str:
+    parts = [
+        re.sub(r"[^A-Za-z0-9._-]+", "-", Path(one).with_suffix("").as_posix()) for one in (a, b)
+    ]
+    return "compare-" + "-vs-".join(part.strip("-.")[-40:].strip("-.") for part in parts)
+
+
+def _evaluation(path: Path) -> tuple[dict[str, Any], Path]:
+    """The sections of a recipe that judge, and the folder that their paths start from."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RecipeError(
+            f"{path} cannot be read as YAML ({first}): give a judge's file"
+        ) from error
+    if not isinstance(values, dict) or not {"judge", "evaluate"} & values.keys():
+        raise RecipeError(f"{path} has neither 'judge' nor 'evaluate': say who judges")
+    own = values.get("evaluate") or {
+        key: value for key, value in values.items() if key not in ("resources", "seed")
+    }
+    found = {"evaluate": {key: own[key] for key in _KEPT if key in own}}
+    unknown = sorted(own.keys() - _KEPT) if "judge" in values else []
+    if unknown:
+        raise RecipeError(f"{path}: unknown key {unknown[0]!r}: known here are {', '.join(_KEPT)}")
+    found |= {key: values[key] for key in ("resources", "seed") if key in values}
+    return found, path.parent
+
+
+_KEPT = ("judge", "tie", "identifier", "second_identifier")
+
+
+def _recipe(values: dict[str, Any], overrides: list[str], path: Path) -> Any:
+    from croco import recipe_file
+
+    return recipe_file.parse(recipe_file.overridden(values, overrides), path)
+
+
+def _side(name: str, home: Path) -> tuple[str, list[str]]:
+    """A side as a path, and where it is a run's the path of its prompts."""
+    if Path(name).exists():
+        return str(Path(name).resolve()), []
+    run, _, arm = name.rpartition("/")
+    folder = home / "runs" / run
+    link = folder / f"{arm}.sample"
+    if not run or not link.exists():
+        raise RecipeError(
+            f"{name!r} is neither a file nor the answers of a run: give a path, or RUN/ARM or RUN/base"
+        )
+    asked = next((folder / one for one in _PROMPTS if (folder / one).exists()), None)
+    return str(link.resolve()), [str(asked.resolve())] if asked else []
+
+
+_PROMPTS = ("translate-heldout", "prompts-heldout")
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    from croco import pipeline
+    from croco.executors import run_stages
+    from croco.executors.local import LocalExecutor
+    from croco.progress import Reporter
+    from croco.runner import check_inputs
+
+    run.store.check()
+    stages = pipeline.build(run.recipe)
+    check_inputs(run, stages)
+    run.store.open()
+    run.save()
+    with Reporter() as reporter:
+        run.link(stages)
+        run_stages(run, stages, LocalExecutor(reporter.notify))
+    found: dict[str, Any] = json.loads((run.folder / "report" / "summary.json").read_text())
+    return found
+
+
+def _print(figures: dict[str, Any], tuned: str, base: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 140)
+    table = Table(title=f"{escape(tuned)} against {escape(base)}", title_justify="left")
+    table.add_column("language")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for lang, own in figures["languages"].items():
+        table.add_row(escape(lang), *(escape(_cell(own, key)) for key in COLUMNS.values()))
+    console.print(table)
+    for note in figures["notes"]:
+        console.print(escape(note))
+
+
+def _cell(own: dict[str, Any], key: str) -> str:
+    if key == "counts":
+        return f"{own['wins']} / {own['ties']} / {own['losses']}"
+    value = own[key]
+    if isinstance(value, dict):
+        return f"{value['rate']:.3f} {_bounds(value['ci'])}" if value["rate"] is not None else "n/a"
+    if isinstance(value, float):
+        return f"{value:.0%}"
+    return "n/a" if value is None else str(value)
+
+
+def _bounds(ci: list[float | None]) -> str:
+    return "[" + ", ".join("n/a" if one is None else f"{one:.3f}" for one in ci) + "]"

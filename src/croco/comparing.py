@@ -1,0 +1,326 @@
+"""Judged comparisons to figures: wins, win rates with intervals, flips, length and language controlled.
+
+A comparison is of one base and one tuned answer to a prompt; a model judges it twice, with either answer
+shown first, and each verdict is a judgment. A comparison's value is the mean of its verdicts (win 1, tie
+one half, loss 0). One with a missing verdict has no value: it is counted, and stands in no rate.
+Prompts are the clusters that are resampled (see `croco.stats`), and each weighs the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from croco import length
+from croco.arrays import Floats
+from croco.records import MULTIPLE
+from croco.stats import NAN, RESAMPLES, Interval, average_difference, resamples_of, tail
+
+#: What a verdict on tuned is worth; "none" is a verdict that the judge did not give.
+VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One base and one tuned answer to a prompt: the verdicts on tuned, both lengths in characters, and
+    whether base and tuned are in the prompt's language (none: not known). `answer` tells tuned's answers
+    to one prompt apart."""
+
+    id: str
+    lang: str
+    verdicts: Sequence[str]
+    lengths: tuple[int, int]
+    in_language: tuple[bool, bool] | None = None
+    answer: int = 0
+
+    @property
+    def value(self) -> float:
+        """From 0 to 1; NaN where a verdict is missing."""
+        return _mean([VALUES.get(verdict, NAN) for verdict in self.verdicts])
+
+    @property
+    def adjusted(self) -> float:
+        """The value where an answer in the wrong language cannot win: a win of such a one is the other's
+        win, and a tie where both are wrong."""
+        return _mean([VALUES.get(self._adjusted(verdict), NAN) for verdict in self.verdicts])
+
+    def _adjusted(self, verdict: str) -> str:
+        if self.in_language is None or verdict not in ("win", "loss"):
+            return verdict
+        base, tuned = self.in_language
+        if not base and not tuned:
+            return "tie"
+        winner_is_right = tuned if verdict == "win" else base
+        return verdict if winner_is_right else ("loss" if verdict == "win" else "win")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The figures of one language, or their average over languages (`lang` is then "mul").
+
+    `answers` are tuned's that were judged. Wins, ties and losses count judgments of comparisons that
+    have a value; `unparseable` counts comparisons without one, of all `comparisons`. `flip_rate` is the
+    share of comparisons whose two orders got different verdicts, `reversal_rate` of those where even the
+    winner changed, and `first_wins` the share of decided judgments that the answer shown first won; they
+    are None where a judge sees no order. `needed` are the prompts that show a difference of so many
+    points.
+    """
+
+    lang: str
+    prompts: int
+    answers: int
+    comparisons: int
+    wins: int
+    ties: int
+    losses: int
+    unparseable: int
+    win_rate: Interval
+    length_controlled: Interval
+    length_term: float
+    language_adjusted: Interval
+    flip_rate: float | None
+    reversal_rate: float | None
+    first_wins: float | None
+    needed: dict[int, int]
+    notes: list[str] = field(default_factory=list)
+
+
+def judged(rows: Sequence[Comparison], seed: int, resamples: int = RESAMPLES) -> dict[str, Judged]:
+    """The figures per language in sorted order, then averaged over languages as "mul"."""
+    by_language: defaultdict[str, list[Comparison]] = defaultdict(list)
+    for row in rows:
+        by_language[row.lang].append(row)
+    groups: dict[str, list[Comparison]] = {lang: by_language[lang] for lang in sorted(by_language)}
+    return {
+        lang: _judged(lang, own, seed, resamples)
+        for lang, own in (groups | {MULTIPLE: list(rows)}).items()
+    }
+
+
+def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Judged:
+    known = [row for row in rows if not math.isnan(row.value)]
+    said = [verdict for row in known for verdict in row.verdicts]
+    controlled, term, notes = length_controlled(known, seed, resamples)
+    both = [row for row in known if len(row.verdicts) == 2]
+    return Judged(
+        lang=lang,
+        prompts=len({row.id for row in known}),
+        answers=len({(row.id, row.lang, row.answer) for row in known}),
+        comparisons=len(rows),
+        wins=said.count("win"),
+        ties=said.count("tie"),
+        losses=said.count("loss"),
+        unparseable=len(rows) - len(known),
+        win_rate=_rate(values_of(known), seed, resamples),
+        length_controlled=controlled,
+        length_term=term,
+        language_adjusted=_rate(values_of(known, adjusted=True), seed, resamples),
+        flip_rate=_share(len(set(row.verdicts)) > 1 for row in both),
+        reversal_rate=_share(set(row.verdicts) == {"win", "loss"} for row in both),
+        first_wins=_first_wins(both),
+        needed=prompts_needed(values_of(known)),
+        notes=[*_statements(rows, known), *notes],
+    )
+
+
+#: Language -> prompt -> the values of its comparisons.
+Values = Mapping[str, Mapping[str, Sequence[float]]]
+
+
+def values_of(rows: Sequence[Comparison], adjusted: bool = False) -> Values:
+    """The values of comparisons by language and prompt, those without one left out."""
+    found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        value = row.adjusted if adjusted else row.value
+        if not math.isnan(value):
+            found[row.lang][row.id].append(value)
+    return found
+
+
+def _rate(values: Values, seed: int, resamples: int) -> Interval:
+    """The win rate; its interval is that of its difference from one half."""
+    half = {lang: {id: [0.5] for id in own} for lang, own in values.items()}
+    found = average_difference(half, values, seed, resamples)
+    delta = found.delta
+    return Interval(found.tuned, 0.5 + delta.low, 0.5 + delta.high)
+
+
+def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
+    if not rows:
+        return ["nothing was judged: there is no figure"]
+    if not known:
+        return [f"the judge gave no verdict in its format on any of {len(rows)} comparisons"]
+    notes = []
+    if len(known) < len(rows):
+        missing = len(rows) - len(known)
+        notes.append(f"{missing} of {len(rows)} comparisons lack a verdict and stand in no rate")
+    said = {verdict for row in known for verdict in row.verdicts}
+    if said == {"tie"}:
+        notes.append("every verdict is a tie")
+    if len({row.id for row in known}) == 1:
+        notes.append("there is one prompt only, so there are no intervals")
+    return notes
+
+
+def length_controlled(
+    rows: Sequence[Comparison], seed: int, resamples: int = RESAMPLES
+) -> tuple[Interval, float, list[str]]:
+    """The win rate at equal lengths, averaged over languages, the length's term, and statements.
+
+    Per language, the comparison's value is regressed on tanh of the length difference (tuned less base,
+    in standard deviations of that language): the rate is the sigmoid of the constant. A prompt is
+    resampled with all its comparisons in all languages; each resample's fit is one Newton step away
+    from the whole one, with the resample's own slope and curvature.
+    """
+    if not rows:
+        return Interval(NAN, NAN, NAN), NAN, []
+    clusters = {id: k for k, id in enumerate(sorted({row.id for row in rows}))}
+    languages = sorted({row.lang for row in rows})
+    fits, notes = [], []
+    for lang in languages:
+        own = [row for row in rows if row.lang == lang]
+        fit, varies = _fit(own, clusters)
+        fits.append(fit)
+        if not varies:
+            where = f" in {lang}" if len(languages) > 1 else ""
+            notes.append(
+                f"all length differences are the same{where}: there is no length term, and the"
+                " length-controlled rate is the plain one"
+            )
+    mean = _mean([float(length.sigmoid(fit.terms[0])) for fit in fits])
+    term = _mean([float(fit.terms[1]) for fit in fits])
+    if len(clusters) < 2:
+        return Interval(mean, NAN, NAN), term, notes
+    drawn = [
+        np.mean([fit.rates(weights) for fit in fits], axis=0)
+        for weights in resamples_of(len(clusters), seed, resamples)
+    ]
+    cut = tail(len(clusters))
+    low, high = np.nanquantile(np.concatenate(drawn), [cut, 1 - cut])
+    return Interval(mean, float(min(low, mean)), float(max(high, mean))), term, notes
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A language's fit, and per cluster what a Newton step needs: slope (2) and curvature (3)."""
+
+    terms: Floats
+    slopes: Floats
+    bends: Floats
+
+    def rates(self, weights: Floats) -> Floats:
+        """The rate of each resample (rows of weights); NaN where none of its clusters was drawn."""
+        slope = weights @ self.slopes - length.RIDGE * self.terms
+        first, cross, second = (weights @ self.bends).T
+        first, second = first + length.RIDGE, second + length.RIDGE
+        drawn = first > 2 * length.RIDGE
+        step = (second * slope[:, 0] - cross * slope[:, 1]) / (first * second - cross**2)
+        # Far from the whole fit a step says little but the direction: it ends where the rate is 0 or 1.
+        rates = length.sigmoid(self.terms[0] + np.clip(step, -8.0, 8.0))
+        return np.where(drawn, rates, NAN)
+
+
+def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> tuple[_Fit, bool]:
+    """A language's fit, each prompt weighing one; and whether its length differences vary."""
+    values = np.array([row.value for row in rows])
+    gaps = np.array([row.lengths[1] - row.lengths[0] for row in rows], dtype=np.float64)
+    places = np.array([clusters[row.id] for row in rows])
+    weights = 1.0 / np.bincount(places, minlength=len(clusters))[places]
+    found = length.standardised(gaps)
+    terms = np.zeros(len(rows)) if found is None else found
+    fit = length.length_fit(values, terms, weights)
+    shares = length.sigmoid(fit[0] + fit[1] * terms)
+    slope, bend = weights * (values - shares), weights * shares * (1 - shares)
+    size = len(clusters)
+    slopes = [np.bincount(places, slope * part, size) for part in (1.0, terms)]
+    bends = [np.bincount(places, bend * part, size) for part in (1.0, terms, terms**2)]
+    return _Fit(fit, np.column_stack(slopes), np.column_stack(bends)), found is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two arms against the same base on the same prompts: the difference of their win rates (other less
+    one), and the chance of one as large if the arms' labels meant nothing."""
+
+    difference: Interval
+    p_value: float
+    prompts: int
+    notes: list[str] = field(default_factory=list)
+
+
+def paired_arms(
+    one: Sequence[Comparison], other: Sequence[Comparison], seed: int, resamples: int = RESAMPLES
+) -> Paired:
+    """The paired test: prompts resampled for the interval, signs of whole prompts flipped for p."""
+    before, after = values_of(one), values_of(other)
+    found = average_difference(before, after, seed, resamples)
+    apart = _cells(before) ^ _cells(after)
+    notes = [f"{len(apart)} prompts stand on one side only and are left out"] if apart else []
+    if not found.clusters:
+        return Paired(found.delta, NAN, 0, [*notes, "the arms share no judged prompt"])
+    p_value = _sign_flips(before, after, seed, resamples)
+    return Paired(found.delta, p_value, found.clusters, notes)
+
+
+def _cells(values: Values) -> set[tuple[str, str]]:
+    return {(lang, id) for lang, own in values.items() for id in own}
+
+
+def _sign_flips(before: Values, after: Values, seed: int, resamples: int) -> float:
+    shared = sorted(_cells(before) & _cells(after))
+    ids = {id: k for k, id in enumerate(sorted({id for _, id in shared}))}
+    languages = {lang: k for k, lang in enumerate(sorted({lang for lang, _ in shared}))}
+    shares = np.zeros((len(ids), len(languages)))
+    for lang, id in shared:
+        gap = _mean(after[lang][id]) - _mean(before[lang][id])
+        shares[ids[id], languages[lang]] = gap
+    counts = np.bincount([languages[lang] for lang, _ in shared], minlength=len(languages))
+    pulls = (shares / counts).mean(axis=1)  # what each prompt adds to the difference
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (resamples, len(pulls)))
+    extreme = np.abs(signs @ pulls) >= abs(pulls.sum()) - 1e-12
+    return float((1 + extreme.sum()) / (1 + resamples))
+
+
+def prompts_needed(
+    values: Values, points: Sequence[int] = (2, 5, 10), power: float = 0.8
+) -> dict[int, int]:
+    """How many prompts show a win rate so many points from one half, at 5 %, with this power.
+
+    n = ((z(0.975) + z(power)) * s / d)^2, with s the deviation between prompts of their part in the
+    average over languages. Empty where there are fewer than two prompts, or all are alike.
+    """
+    from scipy.special import ndtri
+
+    by_prompt: defaultdict[str, list[float]] = defaultdict(list)
+    for own in values.values():
+        for id, row in own.items():
+            by_prompt[id].append(_mean(row))
+    spread = np.std([_mean(row) for row in by_prompt.values()], ddof=1) if len(by_prompt) > 1 else 0
+    if not spread > 0:
+        return {}
+    reach = float(ndtri(0.975) + ndtri(power)) * float(spread)
+    return {point: math.ceil((reach / (point / 100)) ** 2) for point in points}
+
+
+def _first_wins(rows: Sequence[Comparison]) -> float | None:
+    """The share of decided judgments that the answer shown first won; base is first in the first one."""
+    won = [
+        (verdict == "loss") if order == 0 else (verdict == "win")
+        for row in rows
+        for order, verdict in enumerate(row.verdicts)
+        if verdict != "tie"
+    ]
+    return _share(won)
+
+
+def _share(flags: object) -> float | None:
+    found = list(flags)  # type: ignore[call-overload]
+    return sum(found) / len(found) if found else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(sum(values) / len(values)) if len(values) else NAN

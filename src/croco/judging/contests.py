@@ -1,0 +1,41 @@
+"""What a judge is asked, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from croco.records import Key, Prompt
+
+#: A verdict on tuned against base; "none" where a judge's answer holds no verdict.
+Verdict = Literal["win", "tie", "loss", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Base and tuned answers to one prompt, and the seed of the judge's answers to them."""
+
+    key: Key
+    prompt: Prompt
+    base: list[str]
+    tuned: list[str]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a judge made of a contest, or the error that makes it a failure.
+
+    `places` are the (base, tuned) answers of each comparison and `verdicts` what was said of them:
+    with base shown first, then with tuned first, or once where a judge sees no order. `texts` are a
+    model's own words, in the same order. `retried` counts verdicts that were asked for twice.
+    """
+
+    contest: Contest
+    places: list[tuple[int, int]] = field(default_factory=list)
+    verdicts: list[list[Verdict]] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    base_scores: list[float] = field(default_factory=list)
+    tuned_scores: list[float] = field(default_factory=list)
+    retried: int = 0
+    error: Exception | None = None

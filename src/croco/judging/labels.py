@@ -1,0 +1,37 @@
+"""What a judge's words say: the verdict in its text, as "A", "B", a tie, or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+Side = Literal["A", "B", "tie"]
+
+#: Labels as judges give them, in capitals and without spaces: the sign says who is better.
+LABELS: dict[str, Side] = {
+    "A": "A",
+    "B": "B",
+    "C": "tie",
+    "TIE": "tie",
+    "A>>B": "A",
+    "A>B": "A",
+    "B<A": "A",
+    "B<<A": "A",
+    "B>>A": "B",
+    "B>A": "B",
+    "A<B": "B",
+    "A<<B": "B",
+    "A=B": "tie",
+    "B=A": "tie",
+}
+
+
+def side_of(labels: Iterable[str]) -> Side | None:
+    """The side that all known labels name; None where there is none, or where they contradict.
+
+    A judge that names two sides has repeated its instructions or changed its mind, and nothing tells
+    which of the two; so does Arena-Hard. Unknown labels, such as `[[error]]` or `[[1]]`, say nothing.
+    """
+    known = {LABELS.get(re.sub(r"\s+", "", label).upper()) for label in labels} - {None}
+    return known.pop() if len(known) == 1 else None

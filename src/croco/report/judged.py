@@ -1,0 +1,88 @@
+"""The report's part on judged comparisons: figures per arm and language, plots, and paired arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from croco.comparing import Comparison, Judged, paired_arms
+from croco.report.lengths import length_plot, rate_plot
+from croco.report.page import Section
+from croco.report.parts import Part
+from croco.report.summary import lang_name
+from croco.stats import Interval
+
+
+def comparisons_part(
+    arms: Mapping[str, Sequence[Comparison]], found: Mapping[str, Mapping[str, Judged]], seed: int
+) -> Part:
+    """The part for some arms' comparisons with the same base, and what `judged` found of each."""
+    figures: dict[str, Any] = {arm: _figures(own) for arm, own in found.items()}
+    pairs = [_paired(one, other, arms, seed) for one, other in combinations(arms, 2)]
+    plots = {f"rates-{k}": rate_plot(own, f"rates-{k}") for k, own in enumerate(found.values())}
+    plots |= {
+        f"lengths-{k}": length_plot(rows, f"lengths-{k}") for k, rows in enumerate(arms.values())
+    }
+    values = {"arms": figures, "paired": pairs}
+    section = Section("judged", "Judged comparisons", "judged.html.jinja", values, plots)
+    return Part("comparisons", figures | ({"paired": pairs} if pairs else {}), section)
+
+
+def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
+    """An arm's figures as JSON; statements stand once, with the languages they are true of."""
+    notes: dict[str, list[str]] = {}
+    for lang, own in found.items():
+        for note in own.notes:
+            notes.setdefault(note, []).append(lang_name(lang))
+    return {
+        "languages": {lang_name(lang): _language(own) for lang, own in found.items()},
+        "notes": [
+            note if "average" in langs else f"{', '.join(langs)}: {note}"
+            for note, langs in notes.items()
+        ],
+    }
+
+
+def _language(own: Judged) -> dict[str, Any]:
+    return {
+        "prompts": own.prompts,
+        "comparisons": own.comparisons,
+        "wins": own.wins,
+        "ties": own.ties,
+        "losses": own.losses,
+        "unparseable": own.unparseable,
+        "win_rate": _interval(own.win_rate),
+        "length_controlled": _interval(own.length_controlled)
+        | {"length_term": known(own.length_term)},
+        "language_adjusted": _interval(own.language_adjusted),
+        "flip_rate": own.flip_rate,
+        "reversal_rate": own.reversal_rate,
+        "first_wins": own.first_wins,
+        "prompts_needed": {str(points): n for points, n in own.needed.items()},
+    }
+
+
+def _paired(
+    one: str, other: str, arms: Mapping[str, Sequence[Comparison]], seed: int
+) -> dict[str, Any]:
+    found = paired_arms(arms[one], arms[other], seed)
+    return {
+        "one": one,
+        "other": other,
+        "difference": known(found.difference.mean),
+        "ci": [known(found.difference.low), known(found.difference.high)],
+        "p": known(found.p_value),
+        "prompts": found.prompts,
+        "notes": found.notes,
+    }
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    return {"rate": known(found.mean), "ci": [known(found.low), known(found.high)]}
+
+
+def known(value: float) -> float | None:
+    """The value, or None where there is none: JSON has no NaN."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,68 @@
+"""What the reports of runs and of comparisons share: an arm's answers and verdicts, read from stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from croco.comparing import Comparison, Judged, judged, values_of
+from croco.metrics import Answered, comparisons
+from croco.records import Key, Prompt
+from croco.report.page import Answers
+from croco.stage import Sealed
+from croco.stats import mean_of_means
+
+#: Examples shown per language and arm.
+EXAMPLES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A side that was judged against the base: its answers, the comparisons, and their figures."""
+
+    name: str
+    base: Answered
+    tuned: Answered
+    rows: list[Comparison]
+    figures: dict[str, Judged]
+
+
+def answered(inputs: Mapping[str, Sealed], side: str, kind: str) -> Answered:
+    """A side's answers, of stage `side.kind`, and the languages they are in."""
+    return Answered(
+        {row.key: row for row in inputs[f"{side}.{kind}"].rows()},
+        {row.key: row for row in inputs[f"{side}.language"].rows()},
+    )
+
+
+def arm_of(inputs: Mapping[str, Sealed], name: str, base: Answered, kind: str, seed: int) -> Arm:
+    """An arm, with what its judge said of it."""
+    tuned = answered(inputs, name, kind)
+    rows = comparisons(inputs[f"{name}.judge"].rows(), base, tuned)
+    return Arm(name, base, tuned, rows, judged(rows, seed))
+
+
+def examples(arm: Arm, asked: Sequence[Prompt]) -> Iterator[Answers]:
+    """The first answers of base and tuned to a dozen prompts of each language."""
+    prompts = {row.key: row.prompt for row in asked}
+    values = values_of(arm.rows)
+    for lang, own in values.items():
+        for id in islice(own, EXAMPLES):
+            key = (id, lang)
+            yield Answers(
+                arm=arm.name,
+                id=id,
+                lang=lang,
+                prompt=prompts[key],
+                base=arm.base.responses[key].texts[0],
+                tuned=arm.tuned.responses[key].texts[0],
+                win_rate=mean_of_means([own[id]]),
+                base_language=_language(arm.base, key),
+                tuned_language=_language(arm.tuned, key),
+            )
+
+
+def _language(side: Answered, key: Key) -> str:
+    """The language of the first answer to a prompt; nothing where it was not identified."""
+    return side.languages[key].languages[0] if key in side.languages else ""
