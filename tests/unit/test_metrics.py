@@ -145,7 +145,7 @@ def test_no_answers_no_metrics():
 
 def test_an_answer_in_the_wrong_language_cannot_win(arm):
     """Base's first answer is in English, so that tuned's loss against it is none."""
-    verdicts, base, tuned = arm
+    _, base, tuned = arm
     rows = found(([verdict(("a", "de"), 0.0)], base, tuned))
     assert rows["win_rate", "de"].tuned == 0.0
     assert rows["win_rate_language_adjusted", "de"].tuned == 0.5
