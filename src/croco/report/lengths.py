@@ -34,8 +34,8 @@ def rate_plot(found: Mapping[str, Judged], name: str) -> str:
                 style = {"color": SERIES[k], "markersize": 5}
                 if math.isfinite(rate.low):
                     axis.plot([rate.low, rate.high], [at, at], "-", color=SERIES[k], linewidth=1.6)
-                label = None if k in named else label
-                axis.plot([rate.mean], [at], MARKERS[k], label=label, **style)
+                shown = None if k in named else label
+                axis.plot([rate.mean], [at], MARKERS[k], label=shown, **style)
                 named.add(k)
         axis.set_yticks(range(len(found)), [lang_name(lang) for lang in found])
         axis.set_ylim(len(found) - 0.45, -0.55)
