@@ -33,7 +33,7 @@ def comparisons_part(
 def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
     """An arm's figures as JSON; statements stand once, with the languages they are true of."""
     notes: dict[str, list[str]] = {}
-    for lang, own in reversed(found.items()):  # what is true of all comes first
+    for lang, own in reversed(list(found.items())):  # what is true of all comes first
         for note in own.notes:
             notes.setdefault(note, []).append(lang_name(lang))
     return {
