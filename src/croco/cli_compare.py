@@ -125,17 +125,31 @@ def _side(name: str, home: Path) -> tuple[str, list[str]]:
     if Path(name).exists():
         return str(Path(name).resolve()), []
     run, _, arm = name.rpartition("/")
-    folder = home / "runs" / run
-    link = folder / f"{arm}.sample"
-    if not run or not link.exists():
+    if not run:
         raise RecipeError(
             f"{name!r} is neither a file nor the answers of a run: give a path, or RUN/ARM or RUN/base"
         )
-    asked = next((folder / one for one in _PROMPTS if (folder / one).exists()), None)
-    return str(link.resolve()), [str(asked.resolve())] if asked else []
+    return _of_run(run, arm, home)
 
 
-_PROMPTS = ("translate-heldout", "prompts-heldout")
+def _of_run(name: str, arm: str, home: Path) -> tuple[str, list[str]]:
+    from croco import pipeline
+    from croco.runs import Run
+
+    run = Run.load(home, name)
+    run.store.check()
+    stages = pipeline.build(run.recipe)
+    stage = stages.get(f"{arm}.sample")
+    if stage is None:
+        known = [one.removesuffix(".sample") for one in stages if one.endswith(".sample")]
+        raise RecipeError(f"run {name!r} has no answers of {arm!r}: known are {', '.join(known)}")
+    paths = []
+    for one in (stage, stage.inputs["prompts"]):
+        artifact = run.store.artifact(one)
+        if artifact.owed():
+            raise RecipeError(f"run {name!r} still owes {one.name!r}: run it first")
+        paths.append(str(artifact.root.resolve()))
+    return paths[0], paths[1:]
 
 
 def _figures(run: Run) -> dict[str, Any]:

@@ -91,13 +91,14 @@ class Judged:
 
 def judged(rows: Sequence[Comparison], seed: int, resamples: int = RESAMPLES) -> dict[str, Judged]:
     """The figures per language in sorted order, then averaged over languages as "mul"."""
+    rows = sorted(rows, key=lambda row: (row.lang, row.id, row.answer, row.lengths, row.verdicts))
     by_language: defaultdict[str, list[Comparison]] = defaultdict(list)
     for row in rows:
         by_language[row.lang].append(row)
     groups: dict[str, list[Comparison]] = {lang: by_language[lang] for lang in sorted(by_language)}
     return {
         lang: _judged(lang, own, seed, resamples)
-        for lang, own in (groups | {MULTIPLE: list(rows)}).items()
+        for lang, own in (groups | {MULTIPLE: rows}).items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,8 +19,12 @@ def encode(row: Any) -> dict[str, Any]:
 
 def decode(kind: type[Any], values: dict[str, Any]) -> Any:
     """The row that `encode` made `values` of; nested records and maps are rebuilt."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _decode(hints[name], value) for name, value in values.items()})
+
+
+#: Reading annotations takes longer than building the row.
+_hints = lru_cache(maxsize=64)(typing.get_type_hints)
 
 
 def _decode(hint: Any, value: Any) -> Any:

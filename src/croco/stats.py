@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,8 @@ NAN = float("nan")
 RESAMPLES = 10_000
 TAIL = 0.025
 BLOCK = 2**21
+#: Draws that are kept for the next figure: 64 MB of them.
+KEPT = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,20 @@ def _ratios(sums: Floats, counts: Floats) -> Floats:
 
 
 def resamples_of(count: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """How often each cluster is drawn, resamples x clusters, in blocks that bound the memory."""
+    """How often each cluster is drawn, resamples x clusters, in blocks that bound the memory.
+
+    Equal arguments give equal draws: the figures of a run ask for the same ones many times over.
+    """
+    drawn = _drawn(count, seed, resamples)
+    yield from (_kept(count, seed, resamples) if count * resamples <= KEPT else drawn)
+
+
+@lru_cache(maxsize=1)
+def _kept(count: int, seed: int, resamples: int) -> tuple[Floats, ...]:
+    return tuple(_drawn(count, seed, resamples))
+
+
+def _drawn(count: int, seed: int, resamples: int) -> Iterator[Floats]:
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK // count)
     for start in range(0, resamples, block):

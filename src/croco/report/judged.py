@@ -33,13 +33,13 @@ def comparisons_part(
 def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
     """An arm's figures as JSON; statements stand once, with the languages they are true of."""
     notes: dict[str, list[str]] = {}
-    for lang, own in found.items():
+    for lang, own in reversed(list(found.items())):  # what is true of all comes first
         for note in own.notes:
             notes.setdefault(note, []).append(lang_name(lang))
     return {
         "languages": {lang_name(lang): _language(own) for lang, own in found.items()},
         "notes": [
-            note if "average" in langs else f"{', '.join(langs)}: {note}"
+            note if "average" in langs else f"{', '.join(reversed(langs))}: {note}"
             for note, langs in notes.items()
         ],
     }

@@ -25,6 +25,7 @@ def rate_plot(found: Mapping[str, Judged], name: str) -> str:
     with _style():
         figure, (axis,) = _figure(1, 1, 6.4, 0.9 + 0.45 * len(found))
         axis.axvline(0.5, color=INK, linewidth=0.8)
+        named: set[int] = set()
         for y, own in enumerate(found.values()):
             for k, (key, label) in enumerate(RATES.items()):
                 rate, at = getattr(own, key), y + 0.25 * (k - 1)
@@ -33,13 +34,16 @@ def rate_plot(found: Mapping[str, Judged], name: str) -> str:
                 style = {"color": SERIES[k], "markersize": 5}
                 if math.isfinite(rate.low):
                     axis.plot([rate.low, rate.high], [at, at], "-", color=SERIES[k], linewidth=1.6)
-                axis.plot([rate.mean], [at], MARKERS[k], label=None if y else label, **style)
+                shown = None if k in named else label
+                axis.plot([rate.mean], [at], MARKERS[k], label=shown, **style)
+                named.add(k)
         axis.set_yticks(range(len(found)), [lang_name(lang) for lang in found])
         axis.set_ylim(len(found) - 0.45, -0.55)
         axis.set_xlim(0, 1)
         axis.tick_params(axis="y", length=0)
         axis.set_xlabel("share of judgments that tuned wins, ties as half")
-        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure, name, "Win rates per language with their intervals")
 
 

@@ -1,0 +1,220 @@
+"""Judged comparisons to figures: each against plain arithmetic, and what cannot be told is said."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from croco import length
+from croco.comparing import (
+    Comparison,
+    judged,
+    length_controlled,
+    paired_arms,
+    prompts_needed,
+    values_of,
+)
+from croco.report.judged import comparisons_part
+from croco.stats import tail
+
+VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+
+
+def row(id, verdicts, lengths=(10, 12), lang="en", spoken=(True, True), answer=0):
+    return Comparison(str(id), lang, verdicts, lengths, spoken, answer)
+
+
+def sample(prompts=60, seed=0, theta=0.3, phi=0.8, langs=("en",), answers=1):
+    """Comparisons whose judge follows the model of length control, in two orders."""
+    draw = np.random.default_rng(seed)
+    found = []
+    for id in range(prompts):
+        for lang in langs:
+            for k in range(answers):
+                base, tuned = (int(n) for n in draw.integers(50, 400, 2))
+                share = 1 / (1 + math.exp(-theta - phi * math.tanh((tuned - base) / 143)))
+                said = ["win" if draw.random() < share else "loss" for _ in range(2)]
+                found.append(row(id, said, (base, tuned), lang, answer=k))
+    return found
+
+
+def test_counts_rates_and_flips_by_hand():
+    rows = [
+        row(1, ["win", "win"]),
+        row(2, ["win", "loss"]),
+        row(3, ["tie", "win"]),
+        row(4, ["loss", "loss"]),
+        row(5, ["none", "win"]),
+    ]
+    found = judged(rows, 1)["en"]
+    assert (found.wins, found.ties, found.losses) == (4, 1, 3)
+    assert (found.comparisons, found.unparseable, found.prompts, found.answers) == (5, 1, 4, 4)
+    assert found.win_rate.mean == (4 + 0.5) / 8
+    assert found.flip_rate == 0.5
+    assert found.reversal_rate == 0.25
+    # Base stands first in the first order: of 7 decided judgments the first won in 1, 3 and 4 once each.
+    assert found.first_wins == 3 / 7
+    assert found.notes[0] == "1 of 5 comparisons lack a verdict and stand in no rate"
+    assert judged(rows, 1)["mul"].win_rate == found.win_rate
+
+
+@pytest.mark.parametrize(
+    ("verdict", "base", "tuned", "adjusted"),
+    [
+        ("win", True, True, 1.0),
+        ("win", True, False, 0.0),
+        ("win", False, False, 0.5),
+        ("win", False, True, 1.0),
+        ("loss", False, True, 1.0),
+        ("loss", True, False, 0.0),
+        ("loss", False, False, 0.5),
+        ("loss", True, True, 0.0),
+        ("tie", True, False, 0.5),
+        ("tie", False, True, 0.5),
+    ],
+)
+def test_an_answer_in_the_wrong_language_cannot_win(verdict, base, tuned, adjusted):
+    assert row(1, [verdict], spoken=(base, tuned)).adjusted == adjusted
+    assert row(1, [verdict], spoken=None).adjusted == VALUES[verdict]
+
+
+def test_several_answers_to_a_prompt_weigh_as_one_prompt():
+    rows = [row(1, ["win"], answer=k) for k in range(9)] + [row(2, ["loss"])]
+    found = judged(rows, 1)["en"]
+    assert found.win_rate.mean == 0.5
+    assert found.length_controlled.mean == pytest.approx(0.5, abs=1e-3)
+    assert found.flip_rate is None
+    assert found.first_wins is None
+    assert found.answers == 10
+
+
+def test_the_length_controlled_rate_is_found_again():
+    rows = sample(prompts=4000, theta=0.4, phi=1.2)
+    interval, term, notes = length_controlled(rows, 1, 200)
+    assert interval.mean == pytest.approx(1 / (1 + math.exp(-0.4)), abs=0.02)
+    assert term == pytest.approx(1.2, abs=0.15)
+    assert interval.low < interval.mean < interval.high
+    assert notes == []
+
+
+def test_length_control_takes_away_what_length_alone_brings():
+    """A judge that only looks at length: tuned is always longer, and wins; at equal length it does not."""
+    draw = np.random.default_rng(3)
+    rows = []
+    for id in range(400):
+        gap = int(draw.normal(60, 100))
+        won = draw.random() < 1 / (1 + math.exp(-2 * math.tanh(gap / 100)))
+        rows.append(row(id, ["win" if won else "loss"], (200, 200 + gap)))
+    found = judged(rows, 1)["en"]
+    assert found.win_rate.mean > 0.62
+    assert found.length_controlled.low < 0.5 < found.length_controlled.high
+
+
+def test_one_newton_step_a_resample_is_near_the_resamples_own_fit():
+    rows = sample(prompts=120, seed=5)
+    interval, _, _ = length_controlled(rows, 7, 400)
+    gaps = np.array([r.lengths[1] - r.lengths[0] for r in rows], dtype=float)
+    terms, values = length.standardised(gaps), np.array([r.value for r in rows])
+    draw = np.random.default_rng(7)
+    exact = []
+    for _ in range(400):
+        counts = np.bincount(draw.integers(0, 120, 120), minlength=120).astype(float)
+        exact.append(length.sigmoid(length.length_fit(values, terms, counts)[0]))
+    low, high = np.quantile(exact, [tail(120), 1 - tail(120)])
+    assert interval.low == pytest.approx(low, abs=0.015)
+    assert interval.high == pytest.approx(high, abs=0.015)
+
+
+def test_intervals_cover_what_is_true():
+    """Of 95 % intervals about that many hold the true rate: two answers a prompt, alike within it."""
+    truth, covered = 1 / (1 + math.exp(-0.3)), 0
+    plain, runs = 0, 200
+    for seed in range(runs):
+        found = judged(sample(prompts=80, seed=1000 + seed, answers=2), seed, 400)["en"]
+        covered += found.length_controlled.low <= truth <= found.length_controlled.high
+        plain += found.win_rate.low <= 0.5 + 0.06983 <= found.win_rate.high
+    assert 0.90 <= covered / runs <= 0.985
+    assert 0.90 <= plain / runs <= 0.985
+
+
+def test_one_side_always_wins():
+    found = judged([row(k, ["win", "win"], (10, 10 + k)) for k in range(30)], 1)["en"]
+    assert found.win_rate.mean == 1.0
+    assert 0.99 < found.length_controlled.mean <= 1.0
+    assert math.isfinite(found.length_term)
+
+
+def test_arms_are_paired_by_prompt():
+    draw = np.random.default_rng(2)
+    one, other = [], []
+    for id in range(100):
+        easy = draw.random()
+        for rows, better in ((one, 0.0), (other, 0.2)):
+            said = ["win" if draw.random() < 0.6 * easy + better else "loss"] * 2
+            rows.append(row(id, said))
+    found = paired_arms(one, other, 1)
+    assert found.difference.mean == pytest.approx(
+        np.mean([b.value - a.value for a, b in zip(one, other, strict=True)])
+    )
+    assert found.prompts == 100
+    assert found.p_value < 0.05
+    assert found.difference.low > 0
+    same = paired_arms(one, one, 1)
+    assert (same.p_value, same.difference.mean) == (1.0, 0.0)
+
+
+def test_the_sign_test_is_scipys():
+    from scipy.stats import permutation_test
+
+    one, other = sample(30, seed=1), sample(30, seed=2, theta=0.9)
+    gaps = np.array([b.value - a.value for a, b in zip(one, other, strict=True)])
+    wanted = permutation_test(
+        (gaps,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=False, rng=0
+    )
+    assert paired_arms(one, other, 3).p_value == pytest.approx(wanted.pvalue, abs=0.02)
+
+
+def test_arms_of_other_prompts_are_told():
+    one, other = [row(k, ["win"]) for k in range(5)], [row(k, ["loss"]) for k in range(3, 9)]
+    found = paired_arms(one, other, 1)
+    assert found.prompts == 2
+    assert found.notes == ["7 prompts stand on one side only and are left out"]
+    alone = paired_arms(one, [row(20, ["win"])], 1)
+    assert alone.notes[-1] == "the arms share no judged prompt"
+
+
+def test_prompts_needed_follow_the_spread():
+    values = {"en": {str(k): [float(k % 2)] for k in range(1000)}}
+    needed = prompts_needed(values)
+    assert needed[10] == math.ceil((2.801585 * 0.50025 / 0.1) ** 2)
+    assert needed[2] == pytest.approx(25 * needed[10], rel=0.02)
+    assert prompts_needed({"en": {"1": [0.5], "2": [0.5]}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "nothing was judged"),
+        ([row(k, ["none", "win"]) for k in range(3)], "no verdict in its format on any of 3"),
+        ([row(k, ["tie", "tie"], (1, k)) for k in range(5)], "every verdict is a tie"),
+        ([row(k, ["win", "loss"]) for k in range(5)], "there is no length term"),
+        ([row(1, ["win", "loss"])], "there is one prompt only"),
+    ],
+)
+def test_what_cannot_be_told_is_said_and_no_nan_is_written(rows, said):
+    found = judged(rows, 1)
+    assert any(said in note for note in found["mul"].notes)
+    part = comparisons_part({"arm": rows, "other": rows}, {"arm": found, "other": found}, 1)
+    text = json.dumps(part.figures, allow_nan=False)
+    assert said in text
+    assert "nan" not in text.lower().replace("nannte", "")
+
+
+def test_what_is_unparseable_leaves_the_others_as_they_are():
+    rows = sample(20)
+    more = [*rows, row("x", ["none", "none"])]
+    plain, with_more = judged(rows, 1)["en"], judged(more, 1)["en"]
+    assert dataclasses.replace(with_more, comparisons=20, unparseable=0, notes=[]) == plain
+    assert values_of(more) == values_of(rows)
