@@ -21,7 +21,7 @@ LAYERS = [
     {"store", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
-    {"metrics", "engines", "rewards", "translation", "training", "report"},
+    {"fidelity", "metrics", "engines", "rewards", "translation", "training", "report"},
     {"judging"},
     {"stages"},
     {"building"},

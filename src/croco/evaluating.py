@@ -28,9 +28,10 @@ def judged(recipe: AnyRecipe, name: str, prompts: Stage, base: Stage, tuned: Sta
 
 def spoken(recipe: AnyRecipe, name: str, answers: Stage) -> Stage:
     """The languages of a side's answers."""
-    identifier = recipe.evaluate.identifier
-    code = code_of((identifier, IDENTIFIERS, "evaluate.identifier"))
-    config = language.Config(identifier=identifier, code=code)
+    first, second = recipe.evaluate.identifier, recipe.evaluate.second_identifier
+    names = {"evaluate.identifier": first, "evaluate.second_identifier": second}
+    code = code_of(*((own, IDENTIFIERS, key) for key, own in names.items() if own))
+    config = language.Config(identifier=first, second=second, code=code)
     inputs = {"sample": answers}
     return stage_of(
         recipe, f"{name}.language", language.language, config, Languages, inputs, unit="row"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pydantic
 from pydantic import Field
 
 from croco.reward_settings import RewardConfig
 from croco.settings import Section
+
+#: The identifier that checks another one, where the recipe names none.
+OTHER = {"heliport": "py3langid", "py3langid": "heliport"}
 
 
 class Evaluation(Section):
@@ -22,7 +27,26 @@ class Evaluation(Section):
     judge: RewardConfig
     tie: float = Field(0.0, ge=0, description="scores closer than this are a tie")
     identifier: str = "heliport"
+    second_identifier: str | None = None
     audit: list[str] = []
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _second(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "second_identifier" not in values:
+            first = values.get("identifier", "heliport")
+            return values | {
+                "second_identifier": OTHER.get(first) if isinstance(first, str) else None
+            }
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _two_identifiers(self) -> Evaluation:
+        if self.second_identifier == self.identifier:
+            raise ValueError(
+                "second_identifier is the identifier itself: name another one, or null for none"
+            )
+        return self
 
     @pydantic.field_validator("judge")
     @classmethod

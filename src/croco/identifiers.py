@@ -63,17 +63,31 @@ class Heliport:
         return _ranking((_primary(tag), weight / total) for tag, weight in weights)
 
 
+#: The fake engine's words; an answer has them as `es:pan`.
+FAKE_WORDS = ("sol", "mar", "pan", "luz", "rio", "sal", "tren", "flor", "nube", "miel")
+
+
 class FakeIdentifier:
-    """Reads the fake engine's words, such as `es:pan`: a language's probability is its share."""
+    """Reads the fake engine's words, such as `es:pan`: a language's probability is its share.
+
+    Without punctuation, as lines are identified, that word is `espan`.
+    """
 
     def identify(self, texts: Sequence[str]) -> list[Ranking]:
         """For each text its languages, the most frequent first; `und` where no word has a prefix."""
         return [self._shares(text) for text in texts]
 
     def _shares(self, text: str) -> Ranking:
-        counts = Counter(word.partition(":")[0] for word in text.split() if word.find(":") > 0)
+        counts = Counter(tag for tag in map(_prefix, text.split()) if tag)
         total = counts.total()
         return _ranking((tag, count / total) for tag, count in counts.items()) or UNDETERMINED
+
+
+def _prefix(word: str) -> str:
+    tag, colon, _ = word.partition(":")
+    if colon:
+        return tag
+    return next((tag.removesuffix(known) for known in FAKE_WORDS if tag.endswith(known)), "")
 
 
 def _ranking(found: Iterable[tuple[str, float]]) -> Ranking:

@@ -38,7 +38,7 @@ class Answered:
     def in_language(self, key: Key) -> list[float]:
         """1.0 for each answer that is in its prompt's language; nothing where that is not known."""
         row = self.languages.get(key)
-        return [float(same_language(found, key[1])) for found in row.languages] if row else []
+        return _spoken(row.languages if row else [], key)
 
 
 def comparisons(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -> list[Comparison]:
@@ -131,6 +131,26 @@ def _fidelity(side: Answered, key: Key) -> list[float]:
     return side.in_language(key)
 
 
+def _second_fidelity(side: Answered, key: Key) -> list[float]:
+    row = side.languages.get(key)
+    return _spoken(row.second if row else [], key)
+
+
+def _spoken(found: Sequence[str], key: Key) -> list[float]:
+    return [float(same_language(one, key[1])) for one in found]
+
+
+def _line_pass(side: Answered, key: Key) -> list[float]:
+    """1.0 where all lines of an answer pass; NaN where it has none that is long enough."""
+    row = side.languages.get(key)
+    return [math.nan if one is None else float(one == 1.0) for one in row.lines] if row else []
+
+
+def _word_pass(side: Answered, key: Key) -> list[float]:
+    row = side.languages.get(key)
+    return [math.nan if one is None else one for one in row.words] if row else []
+
+
 def _length(side: Answered, key: Key) -> list[float]:
     return [len(ids) for ids in side.responses[key].token_ids]
 
@@ -146,6 +166,9 @@ def _finished(side: Answered, key: Key) -> list[float]:
 #: What is measured on each side alone: one value per answer, none where nothing is known of the prompt.
 METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "language_fidelity": _fidelity,
+    "second_fidelity": _second_fidelity,
+    "line_pass_rate": _line_pass,
+    "word_pass_rate": _word_pass,
     "mean_length": _length,
     "distinct_2": _distinct,
     "finished": _finished,

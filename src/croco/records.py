@@ -217,11 +217,19 @@ class Verdicts(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Languages(Keyed):
-    """The language that each response of one `Responses` row is in, in its order; `und` for none."""
+    """The language that each response of one `Responses` row is in, in its order; `und` for none.
+
+    `lines` is the share of a response's lines that are in the row's language, `words` 1.0 where no
+    English word stands in them (`croco.fidelity` has the rules; None where they say nothing). `second`
+    are the languages by a second identifier, none where nobody asked one.
+    """
 
     id: str
     lang: str
     languages: list[str]
+    lines: list[float | None] = field(default_factory=list)
+    words: list[float | None] = field(default_factory=list)
+    second: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,12 +104,17 @@ def average_difference(
 def accuracy_interval(
     chosen: Sequence[float], rejected: Sequence[float], clusters: Sequence[Hashable], seed: int
 ) -> Interval:
-    """How often the chosen's score is the higher one, ties as half, pairs grouped by `clusters`.
+    """How often the chosen's score is the higher one, ties as half, pairs grouped by `clusters`."""
+    return share_interval(preferred(chosen, rejected), clusters, seed)
 
-    Where all are right, or all wrong, resampling shows no spread; the far bound is then Clopper and
+
+def share_interval(values: Sequence[float], clusters: Sequence[Hashable], seed: int) -> Interval:
+    """The mean of values from 0 to 1, grouped by `clusters`.
+
+    Where all are 0, or all are 1, resampling shows no spread; the far bound is then Clopper and
     Pearson's for as many independent clusters, 0.025 ** (1 / n).
     """
-    groups = grouped(preferred(chosen, rejected), clusters)
+    groups = grouped(values, clusters)
     found = clustered_mean(groups, seed)
     if len(groups) > 1 and found.mean in (0.0, 1.0):
         bound = TAIL ** (1 / len(groups))

@@ -64,6 +64,23 @@ def test_the_summary_has_the_promised_shape(finished):
     assert set(summary["audit"]) == {"en", "es", "fr", "de"}
 
 
+def test_the_summary_says_which_languages_were_answered(finished):
+    summary = json.loads((finished / "runs/fake/report/summary.json").read_text())
+    sides = summary["languages"]["sides"]
+    assert set(sides) == {"base", *summary["arms"]}
+    for side, languages in sides.items():
+        for lang, own in languages.items():
+            counts = {one: cell["count"] for one, cell in own["answered"].items()}
+            assert sum(counts.values()) == own["answers"] == 128
+            if side == "base":  # the same answers, so the same share
+                fidelity = summary["arms"]["sft-monolingual"][lang]["language_fidelity"]["base"]
+                assert fidelity == counts[lang] / 128
+    spanish = summary["arms"]["dpo-monolingual"]["es"]
+    assert spanish["line_pass_rate"]["ci"][0] > 0
+    assert "word_pass_rate" not in spanish
+    assert set(summary["languages"]["no_word_pass_rate"]) == {"en", "es", "fr", "de"}
+
+
 def test_the_report_is_one_page_without_network(finished):
     page = (finished / "runs/fake/report/index.html").read_text()
     assert "<svg" in page

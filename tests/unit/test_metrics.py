@@ -193,3 +193,40 @@ def test_audit_needs_a_reward_for_every_pair():
         audit(PAIRS, [1.0], [0.0], 1)
     with pytest.raises(ValueError, match="finite"):
         audit(PAIRS[:1], [math.nan], [0.0], 1)
+
+
+def spoken(key, lines, words=(), second=()):
+    return Languages(*key, [key[1]] * len(lines), list(lines), list(words), list(second))
+
+
+def test_lines_words_and_the_second_identifier_are_measured_where_they_are_known():
+    keys = [("a", "ru"), ("b", "ru"), ("a", "de")]
+    answers = {key: responses(key, ["x", "y"], [1, 1], ["stop"] * 2) for key in keys}
+    base = Answered(
+        answers,
+        {
+            ("a", "ru"): spoken(("a", "ru"), [1.0, 0.5], [0.0, None], ["ru", "en"]),
+            ("b", "ru"): spoken(("b", "ru"), [None, None], [None, None], ["ru", "ru"]),
+            ("a", "de"): spoken(("a", "de"), [0.0, None], [None, None]),
+        },
+    )
+    tuned = Answered(
+        answers,
+        {
+            ("a", "ru"): spoken(("a", "ru"), [1.0, 1.0], [1.0, 1.0], ["ru", "ru"]),
+            ("b", "ru"): spoken(("b", "ru"), [1.0, 1.0], [1.0, 0.0], ["ru", "ru"]),
+            ("a", "de"): spoken(("a", "de"), [1.0, 0.5], [None, None]),
+        },
+    )
+    rows = found(([], base, tuned))
+    assert [lang for name, lang in rows if name == "line_pass_rate"] == ["de", "ru", "mul"]
+    # Prompt "b" has no line to judge on base's side, so it is out on both.
+    lines = rows["line_pass_rate", "ru"]
+    assert (lines.base, lines.tuned, lines.prompts) == (0.5, 1.0, 1)
+    assert (rows["line_pass_rate", "de"].base, rows["line_pass_rate", "de"].tuned) == (0.0, 0.5)
+    # German is written in Latin letters.
+    assert [lang for name, lang in rows if name == "word_pass_rate"] == ["ru", "mul"]
+    assert (rows["word_pass_rate", "ru"].base, rows["word_pass_rate", "ru"].tuned) == (0.0, 1.0)
+    second = rows["second_fidelity", "ru"]
+    assert (second.base, second.tuned, second.prompts) == (0.75, 1.0, 2)
+    assert ("second_fidelity", "de") not in rows

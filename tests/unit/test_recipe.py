@@ -37,6 +37,7 @@ def test_overrides_reach_nested_keys():
             "judge by another one",
         ),
         ("folder=/tmp", "unknown key 'folder'"),
+        ("evaluate.second_identifier=fake", "name another one, or null for none"),
     ],
 )
 def test_mistakes_are_one_sentence_that_names_the_key(override, said):
@@ -120,6 +121,7 @@ def test_a_renamed_preference_file_keeps_the_identities(tmp_path):
     [
         ("sample.engine", "Engine"),
         ("evaluate.identifier", "I"),
+        ("evaluate.second_identifier", "J"),
         ("arms.sft-monolingual.train.trainer", "train"),
     ],
 )
@@ -137,6 +139,7 @@ def test_an_edit_of_the_users_code_is_a_new_identity(tmp_path, monkeypatch, key,
     [
         "reward.kind=composit",
         "evaluate.identifier=helliport",
+        "evaluate.second_identifier=py3langit",
         "arms.sft-monolingual.train.trainer=trlx",
     ],
 )
@@ -158,3 +161,26 @@ def test_a_relative_model_directory_starts_at_the_recipe(tmp_path):
         str(tmp_path / name / "rm") for name in "ab"
     ]
     assert built[0].identity != built[1].identity
+
+
+@pytest.mark.parametrize(
+    ("overrides", "second"),
+    [
+        (["evaluate.identifier=heliport"], "py3langid"),
+        (["evaluate.identifier=py3langid"], "heliport"),
+        (["evaluate.identifier=fake"], None),
+        (["evaluate.identifier=heliport", "evaluate.second_identifier=null"], None),
+        (["evaluate.second_identifier=heliport"], "heliport"),
+    ],
+)
+def test_the_second_identifier_is_the_other_one_unless_it_is_named(overrides, second):
+    loaded = recipe_file.load(FAKE, overrides)
+    assert loaded.evaluate.second_identifier == second
+    # As saved with a run, where every key is written out.
+    assert recipe.Recipe(**loaded.model_dump(mode="json")).evaluate.second_identifier == second
+
+
+def test_another_identifier_renews_languages_and_report_alone():
+    before, after = identities(), identities("evaluate.second_identifier=py3langid")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if name.endswith(".language")} | {"report"}

@@ -14,13 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from croco.engines import Reply, Request
+from croco.identifiers import FAKE_WORDS
 from croco.models import ModelRef
 from croco.records import Completion
 from croco.settings import Resources, Sampling
 from croco.tokens import Chat
 
 BOS, EOS = 1, 2
-WORDS = ("sol", "mar", "pan", "luz", "rio", "sal", "tren", "flor", "nube", "miel")
 FUNCTION_WORDS = {
     "en": "the a an is are do does what why how i my me to of for in it can you and with",
     "es": "el la los las un una es son qué cómo por para mi de en y con me se hay puedo que",
@@ -70,7 +70,7 @@ class FakeEngine:
         asked = draw.random() < self._fidelity
         length = draw.randint(3, 24)
         words = [
-            f"{lang if asked else 'en'}:{draw.choice(WORDS)}"
+            f"{lang if asked else 'en'}:{draw.choice(FAKE_WORDS)}"
             for _ in range(min(length, self._max_tokens))
         ]
         stopped = length < self._max_tokens

@@ -36,6 +36,23 @@ METRICS: dict[str, tuple[str, str, int]] = {
         "share of answers identified as being in the language of their prompt",
         2,
     ),
+    "second_fidelity": (
+        "Fidelity, second identifier",
+        "the same share by a second identifier, which checks the first",
+        2,
+    ),
+    "line_pass_rate": (
+        "Line pass rate",
+        "share of answers of which every line of five words or more is in the prompt's language; answers"
+        " without such a line are left out",
+        2,
+    ),
+    "word_pass_rate": (
+        "Word pass rate",
+        "share without an English word among the answers whose lines pass, in languages that are not"
+        " written in Latin letters",
+        2,
+    ),
     "mean_length": ("Mean length", "tokens per answer", 1),
     "distinct_2": (
         "Distinct bigrams",

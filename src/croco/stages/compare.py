@@ -12,6 +12,7 @@ from croco.metrics import compare
 from croco.provenance import provenance
 from croco.records import MULTIPLE, Metric
 from croco.report.judged import comparisons_part
+from croco.report.languages import languages_part
 from croco.report.page import Report, delta, page
 from croco.report.summary import summary
 from croco.settings import Section
@@ -37,6 +38,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     left_out = _left_out(inputs)
     part = comparisons_part({arm.name: arm.rows}, {arm.name: arm.figures}, recipe["seed"])
     part.figures[arm.name]["notes"] += left_out
+    parts = [part, languages_part(inputs, recipe)]
     made = Report(
         name=recipe["name"],
         seed=recipe["seed"],
@@ -45,10 +47,10 @@ def report(config: Config, context: Context) -> list[Metric]:
         answers=list(examples(arm, list(inputs["prompts"].rows()))),
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
         provenance=provenance(),
-        sections=[part.section] if part.section else [],
+        sections=[one.section for one in parts if one.section],
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
-    found = summary(metrics, []) | {part.key: part.figures}
+    found = summary(metrics, []) | {one.key: one.figures for one in parts}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics

@@ -1,10 +1,11 @@
-"""Language identification: which language the answers to held-out prompts are in."""
+"""Language identification: which language answers to held-out prompts, and their lines, are in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from croco.errors import StopError
+from croco.fidelity import judge_lines, response_languages
 from croco.languages import LanguageIdentifier, load_identifier
 from croco.records import Failure, Languages
 from croco.settings import Section
@@ -12,23 +13,32 @@ from croco.stage import Batch, Context, Item, Outcome
 
 
 class Config(Section):
-    """The identifier, and the digest of the user's code where it is theirs."""
+    """The identifier, a second one for checks, and digests of the user's code."""
 
     identifier: str
+    second: str | None
     code: dict[str, str]
 
 
 def language(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
-    """One `Languages` row per `Responses` row; the identifier is loaded at the first batch."""
+    """One `Languages` row per `Responses` row; identifiers are loaded at the first batch."""
     for batch in batches:
-        identifier = load_identifier(config.identifier)
-        yield [_outcome(item, identifier) for item in batch]
+        first = load_identifier(config.identifier)
+        second = load_identifier(config.second) if config.second else None
+        yield [_outcome(item, first, second) for item in batch]
 
 
-def _outcome(item: Item, identifier: LanguageIdentifier) -> Outcome:
+def _outcome(item: Item, first: LanguageIdentifier, second: LanguageIdentifier | None) -> Outcome:
     try:
-        rankings = identifier.identify(item.rows["sample"].texts)
-        return Languages(*item.key, [ranking[0][0] for ranking in rankings])
+        texts = item.rows["sample"].texts
+        judged = judge_lines(texts, item.key[1], first)
+        return Languages(
+            *item.key,
+            response_languages(texts, first),
+            [one.lines for one in judged],
+            [one.words for one in judged],
+            response_languages(texts, second) if second else [],
+        )
     except StopError:
         raise
     except Exception as error:

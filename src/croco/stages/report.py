@@ -17,6 +17,7 @@ from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
 from croco.report.judged import comparisons_part
+from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
 from croco.report.parts import PARTS
 from croco.report.plots import Pool
@@ -56,6 +57,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     usage = _usage(inputs)
     rows = {arm: own.rows for arm, own in judged.items()}
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
+    parts += [languages_part(inputs, config.recipe)]
     parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
     asked = list(inputs["prompts-heldout"].rows())
     made = Report(

@@ -1,0 +1,177 @@
+"""Is an answer in the language that was asked? By answer, by line and by word, after a benchmark.
+
+Lines and words follow the language confusion benchmark (Marchisio et al., 2024, arXiv 2406.20052,
+section 3): an answer passes where all its lines of five tokens or more are in the asked language, and
+of those that pass, one passes by word where no English word stands in a text in another script.
+`docs/languages.md` says what differs from the benchmark and what that comes to.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from croco import stats
+from croco.languages import LanguageIdentifier, same_language
+from croco.stats import Interval
+
+#: Lines of fewer tokens than this say too little to be judged (the benchmark's).
+LINE_TOKENS = 5
+#: A line is in the asked language where that has more than this share of it (the benchmark's score).
+LINE_SHARE = 0.3
+#: Scripts without spaces between words that the benchmark cuts into words, and the characters of such
+#: a word: jieba's Chinese ones have 1.64 on average, fugashi's Japanese ones 1.73.
+UNSPACED = {"Hans", "Hant", "Jpan"}
+CHARACTERS_PER_TOKEN = 1.6
+
+_REMOVED = str.maketrans("", "", string.punctuation)
+_EASTERN = r"[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+_EASTERN_LETTER = re.compile(_EASTERN)
+_OTHER_TOKEN = re.compile(rf"(?:(?!{_EASTERN})\w)+|[^\w\s]")
+_WESTERN_WORD = re.compile("[A-Za-z0-9]+")
+#: An English word in a text in another script, as far as can be told without a word list.
+_ENGLISH = re.compile("[a-z]{4,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What an answer's lines say: the share that passes, and whether all words do (1.0 or 0.0).
+
+    `lines` is None where no line is long enough. `words` is None where the language is written in Latin
+    letters, or some line does not pass.
+    """
+
+    lines: float | None
+    words: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PassRates:
+    """Rates over answers, with 95 % intervals by prompt; None where no answer can be judged.
+
+    `response` is the share identified as in the asked language, `line` the share of which all lines
+    pass, `word` the share of those with no English word. `lines` is the mean share of passing lines,
+    `answers` counts them all and `judged` those with a line of five tokens.
+    """
+
+    response: Interval | None
+    line: Interval | None
+    word: Interval | None
+    lines: float | None
+    answers: int
+    judged: int
+
+
+def pass_rates(
+    texts: Sequence[str],
+    lang: str,
+    identifier: LanguageIdentifier,
+    prompts: Sequence[Hashable] | None = None,
+    seed: int = 42,
+) -> PassRates:
+    """Rates of answers that were asked for in `lang`; `prompts` are the ids that group them.
+
+    Without `prompts` each answer is one of its own. Bounds are NaN where there is one prompt alone.
+    Raises ValueError where texts and prompts differ in number.
+    """
+    clusters = list(range(len(texts)) if prompts is None else prompts)
+    found = response_languages(texts, identifier)
+    spoken = [float(same_language(one, lang)) for one in found]
+    judged = judge_lines(texts, lang, identifier)
+    passed = [line_pass(one) for one in judged]
+    shares = [one.lines for one in judged if one.lines is not None]
+    return PassRates(
+        response=_rate(spoken, clusters, seed),
+        line=_rate(passed, clusters, seed),
+        word=_rate([one.words for one in judged], clusters, seed),
+        lines=sum(shares) / len(shares) if shares else None,
+        answers=len(texts),
+        judged=len(shares),
+    )
+
+
+def response_languages(texts: Sequence[str], identifier: LanguageIdentifier) -> list[str]:
+    """The likeliest language of each text, `und` where it is in none."""
+    return [ranking[0][0] for ranking in identifier.identify(texts)]
+
+
+def judge_lines(texts: Sequence[str], lang: str, identifier: LanguageIdentifier) -> list[Lines]:
+    """What the lines of each answer say, which was asked for in `lang`."""
+    lines = [long_lines(text, lang) for text in texts]
+    rankings = iter(identifier.identify([line for own in lines for line in own]))
+    judged = []
+    for own in lines:
+        passed = [_share(next(rankings), lang) > LINE_SHARE for _ in own]
+        words = word_pass(own, lang) if own and all(passed) else None
+        judged.append(Lines(sum(passed) / len(own) if own else None, words))
+    return judged
+
+
+def line_pass(judged: Lines) -> float | None:
+    """1.0 where all lines of an answer pass, else 0.0; None where there is none to judge."""
+    return None if judged.lines is None else float(judged.lines == 1.0)
+
+
+def word_pass(lines: Sequence[str], lang: str) -> float | None:
+    """1.0 where no line has an English word, else 0.0; None for languages in Latin letters.
+
+    An English word is one of four or more lower-case Latin letters, whatever it means: the benchmark
+    looks words up in a list instead. Among Latin letters only a list could tell English words from
+    others, so the benchmark leaves those languages out as well.
+    """
+    script = _script(lang)
+    if script == "Latn":
+        return None
+    cut = _WESTERN_WORD.findall if script in UNSPACED else str.split
+    return float(not any(_ENGLISH.fullmatch(word) for line in lines for word in cut(line)))
+
+
+def long_lines(text: str, lang: str) -> list[str]:
+    """The lines of an answer that are judged: five tokens or more, without ASCII punctuation.
+
+    What follows a line that starts with "Q:" is cut off. Lines of code are lines like others.
+    """
+    text = text.split("\nQ:")[0].strip().translate(_REMOVED)
+    text = text.replace("\N{EM DASH}", " ").replace("\N{ARABIC COMMA}", "")
+    return [line for line in text.split("\n") if tokens(line, lang) >= LINE_TOKENS]
+
+
+def tokens(line: str, lang: str) -> float:
+    """How many tokens a line has: what stands between spaces.
+
+    In Chinese and Japanese 1.6 characters are a token, and so are a run of other letters or digits and
+    a punctuation mark.
+    """
+    if _script(lang) not in UNSPACED:
+        return len(line.split())
+    letters, others = (len(one.findall(line)) for one in (_EASTERN_LETTER, _OTHER_TOKEN))
+    return letters / CHARACTERS_PER_TOKEN + others
+
+
+def has_words(lang: str) -> bool:
+    """Whether the word-level pass rate is defined: for languages that are not in Latin letters."""
+    return _script(lang) != "Latn"
+
+
+def _share(ranking: Sequence[tuple[str, float]], lang: str) -> float:
+    return sum(share for tag, share in ranking if same_language(tag, lang))
+
+
+def _rate(
+    values: Sequence[float | None], clusters: Sequence[Hashable], seed: int
+) -> Interval | None:
+    rows = [(value, own) for value, own in zip(values, clusters, strict=True) if value is not None]
+    if not rows:
+        return None
+    return stats.share_interval([value for value, _ in rows], [own for _, own in rows], seed)
+
+
+@lru_cache(maxsize=4096)
+def _script(lang: str) -> str:
+    """The script that a language is usually written in, or the tag's own (`sr-Latn` is `Latn`)."""
+    import langcodes
+
+    return langcodes.get(lang).maximize().script or ""
