@@ -19,12 +19,14 @@ def encode(row: Any) -> dict[str, Any]:
 
 def decode(kind: type[Any], values: dict[str, Any]) -> Any:
     """The row that `encode` made `values` of; nested records and maps are rebuilt."""
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     return kind(**{name: _decode(hints[name], value) for name, value in values.items()})
 
 
-#: Reading annotations takes longer than building the row.
-_hints = lru_cache(maxsize=64)(typing.get_type_hints)
+@lru_cache(maxsize=64)
+def _hints(kind: Any) -> dict[str, Any]:
+    """A record's annotations: reading them takes longer than building a row."""
+    return typing.get_type_hints(kind)
 
 
 def _decode(hint: Any, value: Any) -> Any:

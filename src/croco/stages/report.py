@@ -204,13 +204,24 @@ def _notes(recipe: dict[str, Any]) -> list[str]:
     return [
         "Intervals are 95 % percentile bootstraps over prompts: all answers to a prompt, in every"
         " language where the figure is an average, are resampled together.",
-        f"The judge ({_named(evaluation['judge'])}) scores every base and every tuned answer to a"
-        " prompt, and each pair of them is a comparison; where it has a gate, an answer in another"
-        " language than the prompt's loses the penalty. It is not the reward that was optimised.",
+        _of_judge(evaluation["judge"]),
         f"Languages of answers are identified by {evaluation['identifier']}.",
         "The policy was tuned on its own answers to other prompts; no held-out prompt, in any language,"
         " is among them.",
     ]
+
+
+def _of_judge(judge: dict[str, Any]) -> str:
+    if judge["kind"] == "pairwise":
+        return (
+            f"The judge ({_named(judge)}) is shown the k-th base and the k-th tuned answer to a prompt, in"
+            " both orders."
+        )
+    return (
+        f"The judge ({_named(judge)}) scores every base and every tuned answer to a prompt, and each pair"
+        " of them is a comparison; where it has a gate, an answer in another language than the prompt's"
+        " loses the penalty. It is not the reward that was optimised."
+    )
 
 
 def _named(config: dict[str, Any]) -> str:
