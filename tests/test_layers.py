@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
     {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
-    {"strategies", "selection", "calibration", "stats"},
+    {"strategies", "selection", "calibration", "stats", "contamination"},
     {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
     {
         "recipe",
@@ -21,6 +21,8 @@ LAYERS = [
         "evaluation_settings",
         "recipe_file",
         "datafiles",
+        "arena",
+        "promptsets",
         "templates",
     },
     {"stage"},
@@ -32,7 +34,7 @@ LAYERS = [
     {"pipeline", "building"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "cli_pair", "cli_doctor", "progress", "scaffold", "__main__"},
+    {"cli", "cli_pair", "cli_doctor", "cli_contamination", "progress", "scaffold", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}

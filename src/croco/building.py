@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from croco.datafiles import FileRef, refer
+from croco.datafiles import FileRef, PromptFiles, refer, refer_prompts
 from croco.engines import ENGINES
 from croco.errors import RecipeError
 from croco.languages import IDENTIFIERS
@@ -22,6 +22,7 @@ VERSIONS = dict.fromkeys(
     (
         "prompts",
         "translate",
+        "contamination",
         "sample",
         "reward",
         "score",
@@ -72,6 +73,11 @@ def stage_of(
 def files_of(names: list[str], folder: Path) -> list[FileRef]:
     """The data files that a recipe names."""
     return [refer(name, folder) for name in names]
+
+
+def prompt_files_of(names: list[str], folder: Path) -> list[PromptFiles]:
+    """The prompt files, folders and hub data sets that a recipe names."""
+    return [refer_prompts(name, folder) for name in names]
 
 
 #: A name in a recipe that stands for code, the table it may come from, and what it is.

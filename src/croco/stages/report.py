@@ -17,6 +17,7 @@ from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report import contamination, escapes
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
 from croco.report.parts import PARTS
 from croco.report.plots import Pool
@@ -47,7 +48,8 @@ def report(config: Config, context: Context) -> list[Metric]:
     audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
-    parts = [part for make in PARTS if (part := make(inputs, config.recipe))]
+    makers = [*PARTS, contamination.contamination, escapes.escapes]
+    parts = [part for make in makers if (part := make(inputs, config.recipe))]
     made = Report(
         name=config.recipe["name"],
         seed=config.recipe["seed"],
