@@ -12,9 +12,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
     {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
-    {"strategies", "selection", "calibration", "stats", "length"},
+    {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
+    {"arena", "promptsets"},
     {"settings", "reward_settings", "evaluation_settings", "datafiles", "templates", "answers"},
     {"recipe", "recipe_file"},
     {"stage"},
@@ -30,7 +31,16 @@ LAYERS = [
     {"pipeline"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "cli_pair", "cli_doctor", "cli_compare", "progress", "scaffold", "__main__"},
+    {
+        "cli",
+        "cli_pair",
+        "cli_doctor",
+        "cli_compare",
+        "cli_contamination",
+        "progress",
+        "scaffold",
+        "__main__",
+    },
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from croco import models
-from croco.building import code_of, engines_of, files_of, names_of, stage_of
+from croco.building import code_of, engines_of, files_of, names_of, prompt_files_of, stage_of
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
 from croco.errors import RecipeError
@@ -18,6 +18,7 @@ from croco.records import (
     Audit,
     Draft,
     Metric,
+    Overlap,
     Pairs,
     Prompt,
     Responses,
@@ -27,7 +28,17 @@ from croco.records import (
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, pair, prompts, report, sample, score, train, translate
+from croco.stages import (
+    audit,
+    contamination,
+    pair,
+    prompts,
+    report,
+    sample,
+    score,
+    train,
+    translate,
+)
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
@@ -48,11 +59,12 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     samples = _sample(recipe, "sample", policy, training, recipe.sample)
     scores = _score(recipe, training, samples, trained)
     base = _evaluated(recipe, "base.sample", policy, heldout)
-    # The reward and its audit come first: a bad one is better known before much is spent.
+    # What is contaminated, and the reward and its audit, are better known before much is spent.
     stages = [
         *drafts,
         training,
         heldout,
+        _contamination(recipe, [*drafts, training, heldout]),
         *([trained] if trained else []),
         audited,
         samples,
@@ -112,11 +124,12 @@ def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
     source, translation = recipe.prompts, recipe.translate
     held_out = which == "heldout"
     config = prompts.Config(
-        files=files_of(source.heldout if held_out else source.train, recipe.folder),
+        files=prompt_files_of(source.heldout if held_out else source.train, recipe.folder),
         languages=sorted(set(recipe.languages)),
         limit=source.heldout_limit if held_out else source.train_limit,
-        never=files_of(source.train, recipe.folder) if held_out else [],
+        never=prompt_files_of(source.train, recipe.folder) if held_out else [],
         source=translation.source if translation else None,
+        repair_escapes=source.repair_escapes,
     )
     record = Draft if translation else Prompt
     name = f"prompts-{which}"
@@ -144,6 +157,18 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
         {"drafts": drafts},
         unit="row",
         engines=[prompted.engine] if prompted else [],
+    )
+
+
+def _contamination(recipe: Recipe, read: list[Stage]) -> Stage:
+    inputs = {stage.name: stage for stage in read}
+    return stage_of(
+        recipe,
+        "contamination",
+        contamination.contamination,
+        contamination.Config(),
+        Overlap,
+        inputs,
     )
 
 

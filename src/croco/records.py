@@ -81,6 +81,22 @@ class Translation(Prompt):
 
 
 @dataclass(frozen=True, slots=True)
+class Overlap:
+    """A held-out prompt `id` that a training prompt gives away, and all languages of both with it.
+
+    `lang` and `train_lang` are the languages of the texts that are alike, `mul` where the ids are the
+    same. `kind` is "id", "exact" or "ngram"; `share` is that of the held-out prompt's n-grams.
+    """
+
+    id: str
+    lang: str
+    train_id: str
+    train_lang: str
+    kind: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Preference(Keyed):
     """A prompt with a better and a worse answer; `flaw` names what is wrong with the worse one."""
 

@@ -16,6 +16,7 @@ from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report import contamination, escapes
 from croco.report.judged import comparisons_part
 from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
@@ -58,7 +59,8 @@ def report(config: Config, context: Context) -> list[Metric]:
     rows = {arm: own.rows for arm, own in judged.items()}
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
     parts += [languages_part(inputs, config.recipe)]
-    parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
+    makers = [*PARTS, contamination.contamination, escapes.escapes]
+    parts += [part for make in makers if (part := make(inputs, config.recipe))]
     asked = list(inputs["prompts-heldout"].rows())
     made = Report(
         name=config.recipe["name"],
