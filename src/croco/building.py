@@ -29,6 +29,7 @@ VERSIONS = dict.fromkeys(
         "train",
         "judge",
         "audit",
+        "benchmark",
         "report",
     ),
     1,

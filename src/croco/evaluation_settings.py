@@ -5,6 +5,7 @@ from __future__ import annotations
 import pydantic
 from pydantic import Field
 
+from croco.benchmark_settings import Benchmark
 from croco.reward_settings import RewardConfig
 from croco.settings import Section
 
@@ -21,6 +22,7 @@ class Evaluation(Section):
     tie: float = Field(0.0, ge=0, description="scores closer than this are a tie")
     identifier: str = "heliport"
     audit: list[str] = []
+    benchmark: Benchmark | None = None
 
     @pydantic.field_validator("judge")
     @classmethod

@@ -8,12 +8,14 @@ from croco import models
 from croco.building import code_of, engines_of, files_of, names_of, stage_of
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.euroeval import sets_for
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import see
 from croco.recipe import Arm, Recipe
 from croco.records import (
     Audit,
+    Benchmarked,
     Draft,
     Metric,
     Pairs,
@@ -26,7 +28,18 @@ from croco.records import (
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, judge, pair, prompts, report, sample, score, train, translate
+from croco.stages import (
+    audit,
+    benchmark,
+    judge,
+    pair,
+    prompts,
+    report,
+    sample,
+    score,
+    train,
+    translate,
+)
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
@@ -53,6 +66,7 @@ def build(recipe: Recipe) -> dict[str, Stage]:
         samples,
         scores,
         base,
+        *_benchmark(recipe, "base", policy),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -117,7 +131,7 @@ def _arm(
         unit="row",
         engines=engines_of(evaluation.judge),
     )
-    return [pairs, tuned, answers, verdicts]
+    return [pairs, tuned, answers, verdicts, *_benchmark(recipe, name, policy, tuned)]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -231,6 +245,30 @@ def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     inputs = {"reward": trained} if trained else {}
     engines = engines_of(recipe.reward) if config.files else []
     return stage_of(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
+
+
+def _benchmark(
+    recipe: Recipe, name: str, policy: ModelRef, adapter: Stage | None = None
+) -> list[Stage]:
+    """EuroEval on the policy or on an arm's adapter, where the recipe asks for it."""
+    settings = recipe.evaluate.benchmark
+    if settings is None:
+        return []
+    if policy.name == "fake":
+        raise RecipeError("evaluate.benchmark: EuroEval needs a real model as policy: name one")
+    datasets = settings.datasets or sets_for(recipe.languages)[0]
+    if not datasets:
+        raise RecipeError(
+            "evaluate.benchmark: EuroEval's data sets of the paper are in none of the recipe's"
+            " languages: give evaluate.benchmark.datasets, or take evaluate.benchmark out"
+        )
+    config = benchmark.Config(
+        policy=policy,
+        allow_failed=recipe.allow_failed,
+        **settings.model_dump() | {"datasets": datasets},
+    )
+    inputs = {"adapter": adapter} if adapter else {}
+    return [stage_of(recipe, f"{name}.benchmark", benchmark.benchmark, config, Benchmarked, inputs)]
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:

@@ -19,7 +19,17 @@ from croco.settings import Dtype, Language, Resources, Sampling, Section, Share,
 from croco.strategies import Rule
 
 StageKind = Literal[
-    "prompts", "translate", "sample", "reward", "score", "pair", "train", "judge", "audit", "report"
+    "prompts",
+    "translate",
+    "sample",
+    "reward",
+    "score",
+    "pair",
+    "train",
+    "judge",
+    "audit",
+    "benchmark",
+    "report",
 ]
 
 

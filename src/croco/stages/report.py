@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,8 +17,9 @@ from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report.benchmark import benchmark
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
-from croco.report.parts import PARTS
+from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -31,6 +32,8 @@ EXAMPLES, POOLS = 12, 200
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
 COUNTED = {"prompts", "sample", "score", "pair", "judge"}
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [benchmark]
 
 
 class Config(Section):
