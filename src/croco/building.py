@@ -33,6 +33,7 @@ VERSIONS = dict.fromkeys(
         "language",
         "judge",
         "audit",
+        "benchmark",
         "report",
     ),
     1,

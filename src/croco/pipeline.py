@@ -9,6 +9,7 @@ from croco.building import code_of, engines_of, files_of, names_of, prompt_files
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.euroeval import sets_for
 from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
@@ -16,6 +17,7 @@ from croco.plugins import see
 from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
 from croco.records import (
     Audit,
+    Benchmarked,
     Draft,
     Metric,
     Overlap,
@@ -30,6 +32,7 @@ from croco.settings import Sampling, Translate
 from croco.stage import Stage
 from croco.stages import (
     audit,
+    benchmark,
     contamination,
     pair,
     prompts,
@@ -71,6 +74,7 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
         scores,
         base,
         spoken(recipe, "base", base),
+        *_benchmark(recipe, "base", policy),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -116,7 +120,14 @@ def _arm(
     )
     answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
     verdicts = judged(recipe, name, heldout, base, answers)
-    return [pairs, tuned, answers, spoken(recipe, name, answers), verdicts]
+    return [
+        pairs,
+        tuned,
+        answers,
+        spoken(recipe, name, answers),
+        verdicts,
+        *_benchmark(recipe, name, policy, tuned),
+    ]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -243,6 +254,30 @@ def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     inputs = {"reward": trained} if trained else {}
     engines = engines_of(recipe.reward) if config.files else []
     return stage_of(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
+
+
+def _benchmark(
+    recipe: Recipe, name: str, policy: ModelRef, adapter: Stage | None = None
+) -> list[Stage]:
+    """EuroEval on the policy or on an arm's adapter, where the recipe asks for it."""
+    settings = recipe.evaluate.benchmark
+    if settings is None:
+        return []
+    if policy.name == "fake":
+        raise RecipeError("evaluate.benchmark: EuroEval needs a real model as policy: name one")
+    datasets = settings.datasets or sets_for(recipe.languages)[0]
+    if not datasets:
+        raise RecipeError(
+            "evaluate.benchmark: EuroEval's data sets of the paper are in none of the recipe's"
+            " languages: give evaluate.benchmark.datasets, or take evaluate.benchmark out"
+        )
+    config = benchmark.Config(
+        policy=policy,
+        allow_failed=recipe.allow_failed,
+        **settings.model_dump() | {"datasets": datasets},
+    )
+    inputs = {"adapter": adapter} if adapter else {}
+    return [stage_of(recipe, f"{name}.benchmark", benchmark.benchmark, config, Benchmarked, inputs)]
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:

@@ -30,6 +30,7 @@ StageKind = Literal[
     "language",
     "judge",
     "audit",
+    "benchmark",
     "report",
 ]
 

@@ -279,6 +279,26 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Benchmarked:
+    """One model on one data set of EuroEval: `metric` in points of 100, one score per iteration.
+
+    `radius` is half of EuroEval's own 95 % interval, NaN where it gave none; `failed` counts answers that
+    it could not read. A data set without a result has no scores, and says why in `reason`.
+    """
+
+    lang: str
+    dataset: str
+    task: str
+    metric: str
+    scores: list[float]
+    score: float
+    radius: float
+    failed: int
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One measured figure of an arm against the base, with a 95 % interval of `delta`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -17,10 +17,11 @@ from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
 from croco.report import contamination, escapes
+from croco.report.benchmark import benchmark
 from croco.report.judged import comparisons_part
 from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
-from croco.report.parts import PARTS
+from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -34,6 +35,13 @@ POOLS = 200
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
 COUNTED = {"prompts", "sample", "score", "pair", "language", "judge"}
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
+    languages_part,
+    benchmark,
+    contamination.contamination,
+    escapes.escapes,
+]
 
 
 class Config(Section):
@@ -58,9 +66,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     usage = _usage(inputs)
     rows = {arm: own.rows for arm, own in judged.items()}
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
-    parts += [languages_part(inputs, config.recipe)]
-    makers = [*PARTS, contamination.contamination, escapes.escapes]
-    parts += [part for make in makers if (part := make(inputs, config.recipe))]
+    parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
     asked = list(inputs["prompts-heldout"].rows())
     made = Report(
         name=config.recipe["name"],
