@@ -27,12 +27,12 @@ LAYERS = [
     {"store", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
-    {"metrics", "engines", "rewards", "translation", "training", "report"},
+    {"metrics", "auditing", "engines", "rewards", "translation", "training", "report"},
     {"stages"},
     {"pipeline", "building"},
     {"runner", "plan"},
     {"executors"},
-    {"cli", "cli_pair", "cli_doctor", "progress", "scaffold", "__main__"},
+    {"cli", "cli_pair", "cli_doctor", "cli_audit", "progress", "scaffold", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}

@@ -32,7 +32,7 @@ VERSIONS = dict.fromkeys(
         "report",
     ),
     1,
-) | {"pair": 2, "report": 2}
+) | {"pair": 2, "audit": 2, "report": 2}
 
 
 def stage_of(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco.cli_audit import audit
 from croco.cli_doctor import doctor
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
@@ -133,6 +134,7 @@ def report(name: RunName, home: Home = HERE) -> None:
 
 app.command()(pair)
 app.command()(doctor)
+app.command()(audit)
 
 
 @app.command()

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,16 +62,21 @@ def read_prompts(files: Sequence[FileRef]) -> list[Prompt]:
     return list(_unique(Prompt, files))
 
 
-def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
-    """All preference pairs of some files; DataError names the file and line of the first bad row."""
-    return list(_unique(Preference, files))
+def read_preferences(files: Sequence[FileRef], lang: str | None = None) -> list[Preference]:
+    """All preference pairs of some files; DataError names the file and line of the first bad row.
+
+    `lang` is the language of rows that name none.
+    """
+    return list(_unique(Preference, files, {"lang": lang} if lang else {}))
 
 
-def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
+def _unique(
+    kind: type[Row], files: Sequence[FileRef], default: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Row]:
     seen: dict[Key, str] = {}
     for file in files:
         for where, values in _lines(file):
-            row = _row(kind, values, where)
+            row = _row(kind, {**default, **values}, where)
             if row.key in seen:
                 raise DataError(
                     f"{where}: (id, lang) {row.key} stands already at {seen[row.key]}: keep one of them"

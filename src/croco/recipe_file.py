@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import yaml
@@ -16,12 +16,19 @@ from pydantic import BaseModel
 from croco.errors import RecipeError
 from croco.recipe import Recipe
 
+Sections = TypeVar("Sections", bound=BaseModel)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `key.path=value` overrides applied.
 
     Raises RecipeError that names the file and the key.
     """
+    return parse(read(path, overrides), path)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys of a YAML file, with overrides applied, not yet checked."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -37,15 +44,20 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     values = _unshared(values)
     for override in overrides:
         _override(values, override)
-    return parse(values, path)
+    return dict(values)
 
 
 def parse(values: dict[str, Any], path: Path) -> Recipe:
     """The recipe in a dictionary; `path` is named in errors and is where relative paths start."""
     if "folder" in values:
         raise RecipeError(f"{path}: unknown key 'folder': remove it")
+    return parse_as(Recipe, values | {"folder": path.parent}, path)
+
+
+def parse_as(kind: type[Sections], values: dict[str, Any], path: Path) -> Sections:
+    """The sections of that kind in a dictionary; `path` is named in errors."""
     try:
-        return Recipe(**values, folder=path.parent)
+        return kind(**values)
     except pydantic.ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error.errors()[0])}") from error
 

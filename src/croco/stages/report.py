@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,8 +17,9 @@ from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report.audit import audit_part
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
-from croco.report.parts import PARTS
+from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -31,6 +32,8 @@ EXAMPLES, POOLS = 12, 200
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
 COUNTED = {"prompts", "sample", "score", "pair", "judge"}
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [audit_part]
 
 
 class Config(Section):
@@ -44,7 +47,6 @@ def report(config: Config, context: Context) -> list[Metric]:
     inputs, arms = context.inputs, list(config.recipe["arms"])
     base = {row.key: row for row in inputs["base.sample"].rows()}
     metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
-    audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
     parts = [part for make in PARTS if (part := make(inputs, config.recipe))]
@@ -53,7 +55,6 @@ def report(config: Config, context: Context) -> list[Metric]:
         seed=config.recipe["seed"],
         result=_in_words(metrics),
         metrics=metrics,
-        audits=audits,
         curves={arm: list(inputs[f"{arm}.train"].rows()) for arm in arms},
         pools={arm: list(_pools(inputs, arm)) for arm in arms},
         rows=_rows(inputs),
@@ -68,7 +69,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         sections=[part.section for part in parts if part.section],
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
-    found = summary(metrics, audits) | {"translation": translations, "usage": usage}
+    found = summary(metrics) | {"translation": translations, "usage": usage}
     found |= {part.key: part.figures for part in parts}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
