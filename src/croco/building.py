@@ -37,7 +37,7 @@ VERSIONS = dict.fromkeys(
         "report",
     ),
     1,
-) | {"pair": 2, "judge": 2, "report": 3}
+) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
 
 
 def stage_of(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco.cli_audit import audit
 from croco.cli_compare import compare
 from croco.cli_contamination import CHECK, contamination, tell
 from croco.cli_doctor import doctor
@@ -151,6 +152,7 @@ app.command()(pair)
 app.command()(doctor)
 app.command()(compare)
 app.command()(contamination)
+app.command()(audit)
 
 
 @app.command()

@@ -97,9 +97,13 @@ def read_prompts(
     return list(_unique(Prompt, [one for file in files for one in file.located(languages)]))
 
 
-def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
-    """All preference pairs of some files; DataError names the file and line of the first bad row."""
-    return list(_unique(Preference, [one for file in files for one in file.located(None)]))
+def read_preferences(files: Sequence[FileRef], lang: str | None = None) -> list[Preference]:
+    """All preference pairs of some files; DataError names the file and line of the first bad row.
+
+    `lang` is the language of rows that name none.
+    """
+    located = [one for file in files for one in file.located(None)]
+    return list(_unique(Preference, [dataclasses.replace(one, lang=lang or "") for one in located]))
 
 
 def _unique(kind: type[Row], files: Sequence[Located]) -> Iterator[Row]:

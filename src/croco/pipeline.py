@@ -16,7 +16,7 @@ from croco.models import ModelRef
 from croco.plugins import see
 from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
 from croco.records import (
-    Audit,
+    Audited,
     Benchmarked,
     Draft,
     Metric,
@@ -247,13 +247,16 @@ def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     config = audit.Config(
         reward=recipe.reward.bound(recipe.folder),
-        code=code_of(*names_of(recipe.reward)),
+        code=code_of(
+            *names_of(recipe.reward),
+            (recipe.evaluate.identifier, IDENTIFIERS, "evaluate.identifier"),
+        ),
         files=files_of(recipe.evaluate.audit, recipe.folder),
-        seed=recipe.seed,
+        identifier=recipe.evaluate.identifier,
     )
     inputs = {"reward": trained} if trained else {}
     engines = engines_of(recipe.reward) if config.files else []
-    return stage_of(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
+    return stage_of(recipe, "audit", audit.audit, config, Audited, inputs, engines=engines)
 
 
 def _benchmark(

@@ -158,6 +158,13 @@ class Arm(Section):
     train: TrainConfig = TrainConfig()
 
 
+class RewardFile(Section):
+    """A reward alone, as `croco audit` takes it, and where it runs."""
+
+    reward: RewardConfig
+    resources: dict[StageKind, Resources] = {}
+
+
 class Recipe(Section):
     """A run: one policy, its prompts, sampling and reward, and the arms that are compared."""
 

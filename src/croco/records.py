@@ -263,19 +263,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """A reward model's accuracy on the preference pairs of one language, with a 95 % interval.
+class Audited(Keyed):
+    """A preference pair as the audit saw it: what the reward gave to both answers, their lengths in
+    characters, and whether each was identified as being in the pair's language."""
 
-    `longer_wins` is what the rule "the longer answer is better" gets on the same pairs.
-    """
-
+    id: str
     lang: str
     flaw: str
-    accuracy: float
-    ci: list[float]
-    longer_wins: float
-    mean_margin: float
-    n: int
+    chosen: float
+    rejected: float
+    chosen_length: int
+    rejected_length: int
+    chosen_in_language: bool
+    rejected_in_language: bool
+
+    @property
+    def margin(self) -> float:
+        """The reward of chosen over that of rejected."""
+        return self.chosen - self.rejected
 
 
 @dataclass(frozen=True, slots=True)
