@@ -29,10 +29,12 @@ VERSIONS = dict.fromkeys(
         "train",
         "judge",
         "audit",
+        "sentences",
+        "loss",
         "report",
     ),
     1,
-) | {"pair": 2, "report": 2}
+) | {"pair": 2, "report": 3}
 
 
 def stage_of(

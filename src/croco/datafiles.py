@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
-from croco.records import Key, Keyed, Preference, Prompt, Turn
+from croco.records import Key, Keyed, Preference, Prompt, Sentence, Turn
 
 Row = TypeVar("Row", bound=Keyed)
 
@@ -66,10 +66,20 @@ def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
     return list(_unique(Preference, files))
 
 
-def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
+def read_sentences(files: Sequence[FileRef]) -> list[Sentence]:
+    """All sentences of some files; an id that is a whole number stands for its digits.
+
+    DataError names the file and line of the first bad row.
+    """
+    return list(_unique(Sentence, files, numbered=True))
+
+
+def _unique(kind: type[Row], files: Sequence[FileRef], numbered: bool = False) -> Iterator[Row]:
     seen: dict[Key, str] = {}
     for file in files:
         for where, values in _lines(file):
+            if numbered and type(values.get("id")) is int:
+                values["id"] = str(values["id"])
             row = _row(kind, values, where)
             if row.key in seen:
                 raise DataError(

@@ -6,13 +6,16 @@ import pydantic
 from pydantic import Field
 
 from croco.reward_settings import RewardConfig
-from croco.settings import Section
+from croco.settings import Language, Section
 
 
 class Evaluation(Section):
     """Held-out samples per prompt, the judge (a reward that was not trained on), and an identifier.
 
-    `engine` samples base and tuned answers; where it is not given, it is `sample.engine`.
+    `engine` samples base and tuned answers; where it is not given, it is `sample.engine`. `languages`
+    are those that are evaluated without being trained. `sentences` are files of parallel sentences
+    (JSON Lines with id, lang, text) on which the loss of base and tuned is taken; `sentences_limit`
+    takes the first ids in sorted order.
     """
 
     n: int = Field(8, ge=1)
@@ -21,6 +24,9 @@ class Evaluation(Section):
     tie: float = Field(0.0, ge=0, description="scores closer than this are a tie")
     identifier: str = "heliport"
     audit: list[str] = []
+    languages: list[Language] = []
+    sentences: list[str] = []
+    sentences_limit: int | None = Field(None, ge=1)
 
     @pydantic.field_validator("judge")
     @classmethod
@@ -28,3 +34,9 @@ class Evaluation(Section):
         if judge.training:
             raise ValueError("a judge is not trained in the run: name a model, function or part")
         return judge
+
+    @pydantic.model_validator(mode="after")
+    def _limits_something(self) -> Evaluation:
+        if self.sentences_limit and not self.sentences:
+            raise ValueError("sentences_limit needs sentences: name their files or remove it")
+        return self

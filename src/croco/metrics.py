@@ -1,16 +1,27 @@
 """Verdicts and answers to figures: tuned against base, and a reward against known preferences.
 
-Every figure is per language and, as language "mul", the average over languages; its interval is
-of the difference, with prompts resampled whole (see `croco.stats`).
+Every figure is per language and, as language "mul", the average over languages that were trained, with
+another one for those that were not; its interval is of the difference, with prompts resampled whole
+(see `croco.stats`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from croco import stats
-from croco.records import MULTIPLE, Audit, Key, Metric, Preference, Responses, Verdicts
+from croco.records import (
+    MULTIPLE,
+    UNTRAINED,
+    Audit,
+    Key,
+    Metric,
+    Preference,
+    Responses,
+    Verdicts,
+)
 
 #: The values of one prompt, base's and tuned's, one per answer; NaN where an answer has none.
 Sides = tuple[Sequence[float], Sequence[float]]
@@ -22,17 +33,34 @@ def compare(
     base: Mapping[Key, Responses],
     tuned: Mapping[Key, Responses],
     seed: int,
+    trained: Collection[str] | None = None,
 ) -> list[Metric]:
-    """The arm's metrics, per language in sorted order and then averaged over languages."""
+    """The arm's metrics by `scopes`: languages in sorted order, and averages; None: all were `trained`."""
     languages = sorted({row.lang for row in verdicts})
     found = []
     for name, sides_of in METRICS.items():
         sides = {row.key: sides_of(row, base[row.key], tuned[row.key]) for row in verdicts}
-        for lang in [*languages, *([MULTIPLE] if languages else [])]:
-            chosen = {key: pair for key, pair in sides.items() if lang in (key[1], MULTIPLE)}
+        for lang, own in scopes(languages, trained).items():
+            chosen = {key: pair for key, pair in sides.items() if key[1] in own}
             answers = {key: tuned[key] for key in chosen}
-            found.append(_metric(arm, lang, name, chosen, answers, seed))
+            metric = _metric(arm, lang, name, chosen, answers, seed)
+            found.append(replace(metric, trained=is_trained(own[0], trained)))
     return found
+
+
+def scopes(languages: Collection[str], trained: Collection[str] | None) -> dict[str, list[str]]:
+    """What a figure is given for, and the languages in it: each trained one and their average "mul",
+    then each of the others and theirs."""
+    found: dict[str, list[str]] = {}
+    for average, wanted in ((MULTIPLE, True), (UNTRAINED, False)):
+        own = [lang for lang in sorted(languages) if is_trained(lang, trained) == wanted]
+        found |= {lang: [lang] for lang in own} | ({average: own} if own else {})
+    return found
+
+
+def is_trained(lang: str, trained: Collection[str] | None) -> bool:
+    """Whether a language is among the `trained` ones; None: all are."""
+    return trained is None or lang in trained
 
 
 def _metric(

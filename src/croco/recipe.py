@@ -19,7 +19,18 @@ from croco.settings import Dtype, Language, Resources, Sampling, Section, Share,
 from croco.strategies import Rule
 
 StageKind = Literal[
-    "prompts", "translate", "sample", "reward", "score", "pair", "train", "judge", "audit", "report"
+    "prompts",
+    "translate",
+    "sample",
+    "reward",
+    "score",
+    "pair",
+    "train",
+    "judge",
+    "audit",
+    "sentences",
+    "loss",
+    "report",
 ]
 
 
@@ -169,4 +180,14 @@ class Recipe(Section):
     def _other_judge(self) -> Recipe:
         if self.evaluate.judge == self.reward:
             raise ValueError("evaluate.judge is the reward itself: judge by another one")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _untrained(self) -> Recipe:
+        both = [lang for lang in self.evaluate.languages if lang in self.languages]
+        if both:
+            raise ValueError(
+                f"evaluate.languages: {both[0]!r} is trained and so evaluated anyway: name only"
+                " languages that are not in 'languages'"
+            )
         return self

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from croco.pairing.verdicts import Verdict
-from croco.records import Audit, Metric, Side, Step
+from croco.records import UNTRAINED, Audit, Metric, Side, Step
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, mark, page
 from croco.report.plots import (
     Pool,
@@ -86,6 +86,12 @@ def report(text="plain"):
     )
 
 
+OTHERS = [
+    Metric("dpo", "it", "win_rate", 0.5, 0.4, -0.1, [-0.2, -0.05], 16, 8, trained=False),
+    Metric("dpo", UNTRAINED, "win_rate", 0.5, 0.4, -0.1, [-0.2, -0.05], 16, 8, trained=False),
+]
+
+
 class Reader(HTMLParser):
     """Collects what a browser would see: tags, attributes, and the text between them."""
 
@@ -153,6 +159,7 @@ def test_summary_has_the_agreed_shape():
                 },
             }
         },
+        "untrained": [],
         "audit": {"de": {"accuracy": 0.8, "ci": [0.7, 0.9], "n": 60, "longer_wins": 0.5}},
     }
 
@@ -299,3 +306,16 @@ def test_importing_the_report_loads_no_plotting():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_was_not_trained_is_marked_and_stands_below():
+    made = summary([*OTHERS, *METRICS], [])
+    assert made["untrained"] == ["it"]
+    assert set(made["arms"]["dpo"]) == {"de", "average", "it", "average (not trained)"}
+    plot = forest_plot([*OTHERS, *METRICS[:2]], "forest")
+    labels = [found for found in re.findall(r">([^<>]+)</text>", plot) if found[0].isalpha()]
+    ordered = ["de", "average", "it (not trained)", "average (not trained)"]
+    assert [label for label in labels if label in ordered] == ordered
+    seen = words(page(dataclasses.replace(report(), metrics=[*METRICS, *OTHERS])))
+    assert "it (not trained)" in seen
+    assert "average (not trained)" in seen

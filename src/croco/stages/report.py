@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,9 +16,10 @@ from croco.pairing.exams import of_rows
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
-from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.records import MULTIPLE, UNTRAINED, Metric, Pairs, Prompt
+from croco.report.forgetting import forgetting
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, page
-from croco.report.parts import PARTS
+from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -30,7 +31,11 @@ EXAMPLES, POOLS = 12, 200
 #: The stages that translate, where a run does.
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
-COUNTED = {"prompts", "sample", "score", "pair", "judge"}
+COUNTED = {"prompts", "sample", "score", "pair", "judge", "sentences", "loss"}
+#: An average's language -> over what it is, in words.
+AVERAGES = {MULTIPLE: "languages", UNTRAINED: "languages that were not trained"}
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [forgetting]
 
 
 class Config(Section):
@@ -43,7 +48,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     """All metrics; the page and the summary are the stage's files."""
     inputs, arms = context.inputs, list(config.recipe["arms"])
     base = {row.key: row for row in inputs["base.sample"].rows()}
-    metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe["seed"])]
+    metrics = [row for arm in arms for row in _metrics(arm, inputs, base, config.recipe)]
     audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
@@ -75,21 +80,24 @@ def report(config: Config, context: Context) -> list[Metric]:
     return metrics
 
 
-def _metrics(arm: str, inputs: Mapping[str, Sealed], base: Any, seed: int) -> list[Metric]:
+def _metrics(
+    arm: str, inputs: Mapping[str, Sealed], base: Any, recipe: dict[str, Any]
+) -> list[Metric]:
     verdicts = list(inputs[f"{arm}.judge"].rows())
     tuned = {row.key: row for row in inputs[f"{arm}.sample"].rows()}
-    return compare(arm, verdicts, base, tuned, seed)
+    return compare(arm, verdicts, base, tuned, recipe["seed"], recipe["languages"])
 
 
 def _in_words(metrics: list[Metric]) -> str:
-    """One sentence per arm: its average win rate and language fidelity against the base."""
-    found = {(row.arm, row.metric): row for row in metrics if row.lang == MULTIPLE}
+    """One sentence per arm: its average win rate and language fidelity against the base; and one more
+    where languages were evaluated that were not trained."""
+    found = {(row.arm, row.lang, row.metric): row for row in metrics if row.lang in AVERAGES}
     sentences = []
-    for arm in dict.fromkeys(row.arm for row in metrics):
-        win, fidelity = found[arm, "win_rate"], found[arm, "language_fidelity"]
+    for arm, lang in dict.fromkeys((row.arm, row.lang) for row in found.values()):
+        win, fidelity = found[arm, lang, "win_rate"], found[arm, lang, "language_fidelity"]
         sentences.append(
-            f"{arm}: averaged over languages, the tuned policy wins {win.tuned:.2f} of comparisons with"
-            f" the base ({delta(win)} from 0.5) and answers in the prompt's language in"
+            f"{arm}: averaged over {AVERAGES[lang]}, the tuned policy wins {win.tuned:.2f} of"
+            f" comparisons with the base ({delta(win)} from 0.5) and answers in the prompt's language in"
             f" {fidelity.tuned:.2f} of cases where the base does in {fidelity.base:.2f}"
             f" ({delta(fidelity)}); {win.n} answers to {win.prompts} held-out prompts."
         )
