@@ -34,6 +34,8 @@ VERSIONS = dict.fromkeys(
         "judge",
         "audit",
         "benchmark",
+        "sentences",
+        "loss",
         "report",
     ),
     1,

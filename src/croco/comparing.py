@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from croco import length
 from croco.arrays import Floats
-from croco.records import MULTIPLE
+from croco.records import MULTIPLE, UNTRAINED
 from croco.stats import NAN, RESAMPLES, Interval, average_difference, resampled
 
 #: What a verdict on tuned is worth; "none" is a verdict that the judge did not give.
@@ -89,17 +89,34 @@ class Judged:
     notes: list[str] = field(default_factory=list)
 
 
-def judged(rows: Sequence[Comparison], seed: int, resamples: int = RESAMPLES) -> dict[str, Judged]:
-    """The figures per language in sorted order, then averaged over languages as "mul"."""
+def judged(
+    rows: Sequence[Comparison],
+    seed: int,
+    resamples: int = RESAMPLES,
+    trained: Collection[str] | None = None,
+) -> dict[str, Judged]:
+    """The figures by `scopes`: per language, and averaged over the trained and the other languages."""
     rows = sorted(rows, key=lambda row: (row.lang, row.id, row.answer, row.lengths, row.verdicts))
-    by_language: defaultdict[str, list[Comparison]] = defaultdict(list)
-    for row in rows:
-        by_language[row.lang].append(row)
-    groups: dict[str, list[Comparison]] = {lang: by_language[lang] for lang in sorted(by_language)}
+    groups = scopes({row.lang for row in rows}, trained) or {MULTIPLE: []}
     return {
-        lang: _judged(lang, own, seed, resamples)
-        for lang, own in (groups | {MULTIPLE: rows}).items()
+        lang: _judged(lang, [row for row in rows if row.lang in own], seed, resamples)
+        for lang, own in groups.items()
     }
+
+
+def scopes(languages: Collection[str], trained: Collection[str] | None) -> dict[str, list[str]]:
+    """What a figure is given for, and the languages in it: each trained one and their average "mul",
+    then each of the others and theirs."""
+    found: dict[str, list[str]] = {}
+    for average, wanted in ((MULTIPLE, True), (UNTRAINED, False)):
+        own = [lang for lang in sorted(languages) if is_trained(lang, trained) == wanted]
+        found |= {lang: [lang] for lang in own} | ({average: own} if own else {})
+    return found
+
+
+def is_trained(lang: str, trained: Collection[str] | None) -> bool:
+    """Whether a language is among the `trained` ones; None: all are."""
+    return trained is None or lang in trained
 
 
 def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Judged:

@@ -21,7 +21,7 @@ from croco.arena import shaped
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
 from croco.promptsets import HUB, FolderRef, HubRef, Located
-from croco.records import Key, Keyed, Preference, Prompt, Turn
+from croco.records import Key, Keyed, Preference, Prompt, Sentence, Turn
 
 Row = TypeVar("Row", bound=Keyed)
 #: The columns of Parquet files that are read.
@@ -35,6 +35,7 @@ COLUMNS = {
     "chosen",
     "rejected",
     "flaw",
+    "text",
 }
 
 
@@ -106,10 +107,21 @@ def read_preferences(files: Sequence[FileRef], lang: str | None = None) -> list[
     return list(_unique(Preference, [dataclasses.replace(one, lang=lang or "") for one in located]))
 
 
-def _unique(kind: type[Row], files: Sequence[Located]) -> Iterator[Row]:
+def read_sentences(files: Sequence[FileRef]) -> list[Sentence]:
+    """All sentences of some files; an id that is a whole number stands for its digits.
+
+    DataError names the file and line of the first bad row.
+    """
+    located = [one for file in files for one in file.located(None)]
+    return list(_unique(Sentence, located, numbered=True))
+
+
+def _unique(kind: type[Row], files: Sequence[Located], numbered: bool = False) -> Iterator[Row]:
     seen: dict[Key, str] = {}
     for file in files:
         for where, values in _parquet(file) if file.path.suffix == ".parquet" else lines_of(file):
+            if numbered and type(values.get("id")) is int:
+                values["id"] = str(values["id"])
             try:
                 row = _row(kind, shaped(values, file.lang), where)
             except ValueError as error:

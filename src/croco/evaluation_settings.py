@@ -9,7 +9,7 @@ from pydantic import Field
 
 from croco.benchmark_settings import Benchmark
 from croco.reward_settings import RewardConfig
-from croco.settings import Section
+from croco.settings import Language, Section
 
 #: The identifier that checks another one, where the recipe names none.
 OTHER = {"heliport": "py3langid", "py3langid": "heliport"}
@@ -19,8 +19,10 @@ class Evaluation(Section):
     """Held-out samples per prompt, the judge, and an identifier.
 
     The judge is a reward that was not trained on, or of kind `pairwise`: a model that is shown a base
-    and a tuned answer by a template, in both orders.
-    `engine` samples base and tuned answers; where it is not given, it is `sample.engine`.
+    and a tuned answer by a template, in both orders. `engine` samples base and tuned answers; where it is
+    not given, it is `sample.engine`. `languages` are those that are evaluated without being trained.
+    `sentences` are files of parallel sentences (JSON Lines with id, lang, text) on which the loss of base
+    and tuned is taken; `sentences_limit` takes the first ids in sorted order.
     """
 
     n: int = Field(8, ge=1)
@@ -31,6 +33,9 @@ class Evaluation(Section):
     second_identifier: str | None = None
     audit: list[str] = []
     benchmark: Benchmark | None = None
+    languages: list[Language] = []
+    sentences: list[str] = []
+    sentences_limit: int | None = Field(None, ge=1)
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -56,3 +61,9 @@ class Evaluation(Section):
         if judge.training:
             raise ValueError("a judge is not trained in the run: name a model, function or part")
         return judge
+
+    @pydantic.model_validator(mode="after")
+    def _limits_something(self) -> Evaluation:
+        if self.sentences_limit and not self.sentences:
+            raise ValueError("sentences_limit needs sentences: name their files or remove it")
+        return self

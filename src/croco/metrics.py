@@ -1,20 +1,22 @@
 """Verdicts and answers to figures: tuned against base.
 
-Every figure is per language and, as language "mul", the average over languages; its interval is
-of the difference, with prompts resampled whole (see `croco.stats`).
+Every figure is per language and, as language "mul", the average over languages that were trained, with
+another one for those that were not; its interval is of the difference, with prompts resampled whole
+(see `croco.stats`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from croco import stats
-from croco.comparing import Comparison, Judged
+from croco.comparing import Comparison, Judged, is_trained, scopes
 from croco.languages import same_language
 from croco.records import (
     MULTIPLE,
+    UNTRAINED,
     Key,
     Languages,
     Metric,
@@ -56,9 +58,14 @@ def _comparisons(row: Verdicts, base: Answered, tuned: Answered) -> Iterator[Com
 
 
 def compare(
-    arm: str, judged: Mapping[str, Judged], base: Answered, tuned: Answered, seed: int
+    arm: str,
+    judged: Mapping[str, Judged],
+    base: Answered,
+    tuned: Answered,
+    seed: int,
+    trained: Collection[str] | None = None,
 ) -> list[Metric]:
-    """The arm's metrics, per language in sorted order and then averaged over languages.
+    """The arm's metrics by `scopes`: languages in sorted order, and averages; None: all were `trained`.
 
     One that has no value in a language, or in any, is left out there.
     """
@@ -67,10 +74,13 @@ def compare(
     for name, values in METRICS.items():
         sides = {key: (values(base, key), values(tuned, key)) for key in both}
         known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
-        for lang in [*sorted({key[1] for key in known}), *([MULTIPLE] if known else [])]:
-            chosen = {key: pair for key, pair in known.items() if lang in (key[1], MULTIPLE)}
+        for lang, own in scopes({key[1] for key in known}, trained).items():
+            chosen = {key: pair for key, pair in known.items() if key[1] in own}
             found.append(_metric(arm, lang, name, chosen, tuned.responses, seed))
-    return found
+    marked = {MULTIPLE: True, UNTRAINED: False}
+    return [
+        replace(row, trained=marked.get(row.lang, is_trained(row.lang, trained))) for row in found
+    ]
 
 
 #: The judged rates, by the metric's name; the base's is one half.

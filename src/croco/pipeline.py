@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from croco import models
+from croco import forgetting, models
 from croco.building import code_of, engines_of, files_of, names_of, prompt_files_of, stage_of
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
@@ -79,6 +79,7 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
     named = {stage.name: stage for stage in stages}
+    named |= {stage.name: stage for stage in forgetting.stages_of(recipe, policy, named)}
     return named | {"report": _report(recipe, named)}
 
 
@@ -136,7 +137,7 @@ def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
     held_out = which == "heldout"
     config = prompts.Config(
         files=prompt_files_of(source.heldout if held_out else source.train, recipe.folder),
-        languages=sorted(set(recipe.languages)),
+        languages=sorted({*recipe.languages, *(recipe.evaluate.languages if held_out else [])}),
         limit=source.heldout_limit if held_out else source.train_limit,
         never=prompt_files_of(source.train, recipe.folder) if held_out else [],
         source=translation.source if translation else None,

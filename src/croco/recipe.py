@@ -31,6 +31,8 @@ StageKind = Literal[
     "judge",
     "audit",
     "benchmark",
+    "sentences",
+    "loss",
     "report",
 ]
 
@@ -196,6 +198,16 @@ class Recipe(Section):
     def _other_judge(self) -> Recipe:
         if self.evaluate.judge == self.reward:
             raise ValueError("evaluate.judge is the reward itself: judge by another one")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _untrained(self) -> Recipe:
+        both = [lang for lang in self.evaluate.languages if lang in self.languages]
+        if both:
+            raise ValueError(
+                f"evaluate.languages: {both[0]!r} is trained and so evaluated anyway: name only"
+                " languages that are not in 'languages'"
+            )
         return self
 
 

@@ -15,6 +15,8 @@ Key = tuple[str, str]
 
 #: The `lang` of a row that stands for all languages of a prompt (ISO 639-2 "multiple languages").
 MULTIPLE = "mul"
+#: The `lang` of an average over languages that were not trained (`mul` is then over those that were).
+UNTRAINED = "mul-x-unseen"
 
 
 class Keyed:
@@ -94,6 +96,26 @@ class Overlap:
     train_lang: str
     kind: str
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence(Keyed):
+    """A text whose loss is taken; sentences of one id say the same in several languages."""
+
+    id: str
+    lang: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss(Keyed):
+    """A sentence's negative log-likelihood in nats, of so many tokens that stand for so many bytes."""
+
+    id: str
+    lang: str
+    nats: float
+    tokens: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +329,8 @@ class Benchmarked:
 class Metric:
     """One measured figure of an arm against the base, with a 95 % interval of `delta`.
 
-    `lang` is `mul` for the average over languages. `n` counts responses, `prompts` the clusters.
+    `lang` is `mul` for the average over languages that were trained, `UNTRAINED` for that over the
+    others, which have `trained` false. `n` counts responses, `prompts` the clusters.
     """
 
     arm: str
@@ -319,6 +342,7 @@ class Metric:
     ci: list[float]
     n: int
     prompts: int
+    trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ def conversation_ids(tokenizer: Any, chat: Chat, response: str) -> list[int]:
     return _one_bos(tokenizer, _rendered(tokenizer, answered))
 
 
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """A text as it stands, without a chat template, with one BOS in front where the model expects one."""
+    return _one_bos(tokenizer, list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+
 def answer_ids(tokenizer: Any, text: str, finished: bool) -> list[int]:
     """An answer of which only the text is known; with the end of turn if it came to its end."""
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])

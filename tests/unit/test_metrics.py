@@ -7,8 +7,8 @@ import math
 import pytest
 
 from croco.comparing import judged
-from croco.metrics import Answered, audit, compare, comparisons
-from croco.records import Languages, Preference, Responses, Verdicts
+from croco.metrics import Answered, compare, comparisons
+from croco.records import Languages, Responses, Verdicts
 
 NAMES = [
     "win_rate",
@@ -149,84 +149,3 @@ def test_an_answer_in_the_wrong_language_cannot_win(arm):
     rows = found(([verdict(("a", "de"), 0.0)], base, tuned))
     assert rows["win_rate", "de"].tuned == 0.0
     assert rows["win_rate_language_adjusted", "de"].tuned == 0.5
-
-
-def preference(id, lang, chosen, rejected, flaw):
-    return Preference(id, lang, "p", chosen, rejected, flaw)
-
-
-PAIRS = [
-    preference("1", "fr", "longer", "short", "off-topic"),
-    preference("1", "de", "longer", "short", "off-topic"),
-    preference("1", "de", "same", "size", "repetition"),
-    preference("2", "de", "s", "longer", "repetition"),
-    preference("3", "de", "longer", "s", ""),
-]
-
-
-def test_audit_per_language_and_flaw():
-    rows = audit(PAIRS, [1, 2, 1, 0, 5], [0, 1, 1, 3, 1], 1)
-    assert [(row.lang, row.flaw, row.n) for row in rows] == [
-        ("de", "", 4),
-        ("de", "off-topic", 1),
-        ("de", "repetition", 2),
-        ("fr", "", 1),
-        ("fr", "off-topic", 1),
-    ]
-    german, _, repetition, *_ = rows
-    # Prompt 1: one right and one tie; prompt 2 wrong; prompt 3 right.
-    assert german.accuracy == pytest.approx((0.75 + 0 + 1) / 3)
-    assert german.longer_wins == pytest.approx((0.75 + 0 + 1) / 3)
-    assert german.mean_margin == pytest.approx((0.5 - 3 + 4) / 3)
-    assert german.ci[0] < german.accuracy < german.ci[1]
-    assert (repetition.accuracy, repetition.longer_wins) == (0.25, 0.25)
-
-
-def test_audit_interval_is_missing_for_one_prompt():
-    french = audit(PAIRS, [1, 2, 1, 0, 5], [0, 1, 1, 3, 1], 1)[-1]
-    assert french.accuracy == 1.0
-    assert all(math.isnan(bound) for bound in french.ci)
-
-
-def test_audit_needs_a_reward_for_every_pair():
-    with pytest.raises(ValueError, match="zip"):
-        audit(PAIRS, [1.0], [0.0], 1)
-    with pytest.raises(ValueError, match="finite"):
-        audit(PAIRS[:1], [math.nan], [0.0], 1)
-
-
-def spoken(key, lines, words=(), second=()):
-    return Languages(*key, [key[1]] * len(lines), list(lines), list(words), list(second))
-
-
-def test_lines_words_and_the_second_identifier_are_measured_where_they_are_known():
-    keys = [("a", "ru"), ("b", "ru"), ("a", "de")]
-    answers = {key: responses(key, ["x", "y"], [1, 1], ["stop"] * 2) for key in keys}
-    base = Answered(
-        answers,
-        {
-            ("a", "ru"): spoken(("a", "ru"), [1.0, 0.5], [0.0, None], ["ru", "en"]),
-            ("b", "ru"): spoken(("b", "ru"), [None, None], [None, None], ["ru", "ru"]),
-            ("a", "de"): spoken(("a", "de"), [0.0, None], [None, None]),
-        },
-    )
-    tuned = Answered(
-        answers,
-        {
-            ("a", "ru"): spoken(("a", "ru"), [1.0, 1.0], [1.0, 1.0], ["ru", "ru"]),
-            ("b", "ru"): spoken(("b", "ru"), [1.0, 1.0], [1.0, 0.0], ["ru", "ru"]),
-            ("a", "de"): spoken(("a", "de"), [1.0, 0.5], [None, None]),
-        },
-    )
-    rows = found(([], base, tuned))
-    assert [lang for name, lang in rows if name == "line_pass_rate"] == ["de", "ru", "mul"]
-    # Prompt "b" has no line to judge on base's side, so it is out on both.
-    lines = rows["line_pass_rate", "ru"]
-    assert (lines.base, lines.tuned, lines.prompts) == (0.5, 1.0, 1)
-    assert (rows["line_pass_rate", "de"].base, rows["line_pass_rate", "de"].tuned) == (0.0, 0.5)
-    # German is written in Latin letters.
-    assert [lang for name, lang in rows if name == "word_pass_rate"] == ["ru", "mul"]
-    assert (rows["word_pass_rate", "ru"].base, rows["word_pass_rate", "ru"].tuned) == (0.0, 1.0)
-    second = rows["second_fidelity", "ru"]
-    assert (second.base, second.tuned, second.prompts) == (0.75, 1.0, 2)
-    assert ("second_fidelity", "de") not in rows

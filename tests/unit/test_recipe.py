@@ -67,7 +67,7 @@ def test_where_it_runs_is_never_part_of_an_identity():
 def test_a_changed_field_renews_its_stage_and_what_follows_and_nothing_else():
     before, after = identities(), identities("arms.sft-monolingual.train.epochs=3")
     changed = {name for name in before if before[name] != after[name]}
-    arm = {f"sft-monolingual.{kind}" for kind in ("train", "sample", "language", "judge")}
+    arm = {f"sft-monolingual.{kind}" for kind in ("train", "sample", "language", "judge", "loss")}
     assert changed == arm | {"report"}
 
 

@@ -49,7 +49,7 @@ def test_rows_survive_json(row):
         records.Verdicts,
         records.Languages,
         records.Step,
-        records.Audit,
+        records.Audited,
         records.Metric,
     ],
 )

@@ -48,7 +48,7 @@ class FakeEngine:
         adapter: Path | None = None,
     ) -> None:
         self._max_tokens = sampling.max_tokens
-        self._fidelity = 0.55 + 0.4 * _strength(adapter)
+        self._fidelity = 0.55 + 0.4 * strength_of(adapter)
 
     def encode(self, chat: Chat) -> list[int]:
         """BOS, then an id per word."""
@@ -99,7 +99,8 @@ def _token(word: str) -> int:
     return 3 + int.from_bytes(sha256(word.encode()).digest()[:4]) % 50_000
 
 
-def _strength(adapter: Path | None) -> float:
+def strength_of(adapter: Path | None) -> float:
+    """How strong a fake adapter is, from 0 (none) to 1."""
     if adapter is None:
         return 0.0
     return float(json.loads((adapter / "adapter_config.json").read_text())["strength"])

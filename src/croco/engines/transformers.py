@@ -54,7 +54,7 @@ class TransformersEngine:
         self._device = pick_device(resources.device)
         folder = fetch(policy)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = _load(folder, sampling.dtype, adapter).to(self._device).eval()
+        self._model = load_model(folder, sampling.dtype, adapter).to(self._device).eval()
         config = self._model.config.get_text_config()
         check_vocabulary(self._tokenizer, config.vocab_size, f"model {policy.name}")
         self._ends = _end_tokens(self._model, self._tokenizer)
@@ -218,7 +218,8 @@ def pick_device(name: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _load(folder: Path, dtype: str, adapter: Path | None) -> Any:
+def load_model(folder: Path, dtype: str, adapter: Path | None) -> Any:
+    """A causal language model, with the adapter of a directory put on where there is one."""
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         if adapter is None:

@@ -12,7 +12,7 @@ from typing import Any
 from croco.records import MULTIPLE, Metric, Side, Step
 from croco.report import plots
 from croco.report.plots import Pool
-from croco.report.summary import lang_name
+from croco.report.summary import lang_name, row_name
 
 #: Metric -> its name, what it says, and its decimals; a metric that is not here shows its own name.
 METRICS: dict[str, tuple[str, str, int]] = {
@@ -60,6 +60,8 @@ METRICS: dict[str, tuple[str, str, int]] = {
         3,
     ),
     "finished": ("Finished", "share of answers that ended before the token limit", 2),
+    "loss_per_token": ("Loss per token", "negative log-likelihood in nats per token", 3),
+    "bits_per_byte": ("Bits per byte", "negative log-likelihood in bits per byte of UTF-8", 4),
 }
 
 
@@ -177,7 +179,7 @@ def page(report: Report, template: str = "page.html.jinja") -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "delta": delta, "mark": mark, "lang_name": lang_name}
-    environment.filters |= {"share": share, "rate": rate}
+    environment.filters |= {"share": share, "rate": rate, "row_name": row_name}
     drawn = {
         kind: {key: Markup(svg) for key, svg in plot.items()}  # noqa: S704  (drawn by us, escaped)
         for kind, plot in _drawn(report).items()

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from croco.records import MULTIPLE, Metric, Step
-from croco.report.summary import lang_name
+from croco.records import MULTIPLE, UNTRAINED, Metric, Step
+from croco.report.summary import lang_name, row_name
 
 INK, FAINT = "#010203", "#040506"
 SERIES = ("#010a01", "#010a02", "#010a03", "#010a04", "#010a05", "#010a06")
@@ -161,8 +161,9 @@ def _curve(
 
 
 def forest_plot(metrics: Sequence[Metric], name: str) -> str:
-    """Deltas of one metric with their intervals, per language and arm."""
-    languages = sorted({row.lang for row in metrics}, key=lambda lang: (lang == MULTIPLE, lang))
+    """Deltas of one metric with their intervals, per language and arm; untrained ones stand below."""
+    names = {row.lang: row_name(row) for row in sorted(metrics, key=_place)}
+    languages, trained = list(names), {row.lang for row in metrics if row.trained}
     arms = list(dict.fromkeys(row.arm for row in metrics))
     height = 0.7 + len(languages) * (0.16 + 0.16 * len(arms))
     with _style():
@@ -172,11 +173,17 @@ def forest_plot(metrics: Sequence[Metric], name: str) -> str:
             k = arms.index(row.arm)
             offset = (k - (len(arms) - 1) / 2) * 0.7 / max(1, len(arms))
             _whisker(axis, row, languages.index(row.lang) + offset, k)
-        axis.set_yticks(range(len(languages)), [lang_name(lang) for lang in languages])
+        if 0 < len(trained) < len(languages):
+            axis.axhline(len(trained) - 0.5, color=FAINT, linewidth=0.8)
+        axis.set_yticks(range(len(languages)), list(names.values()))
         axis.set_ylim(len(languages) - 0.45, -0.55)
         axis.tick_params(axis="y", length=0)
         axis.set_xlabel("tuned minus base, with 95 % interval")
         return _svg(figure, name, "Differences between tuned and base with their intervals")
+
+
+def _place(row: Metric) -> tuple[bool, bool, str]:
+    return not row.trained, row.lang in (MULTIPLE, UNTRAINED), row.lang
 
 
 def _whisker(axis: Any, row: Metric, y: float, k: int) -> None:

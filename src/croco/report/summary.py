@@ -6,16 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from croco.records import MULTIPLE, Metric
+from croco.records import MULTIPLE, UNTRAINED, Metric
 
 #: What the average over languages is called where people read it; in records it is "mul".
 AVERAGE = "average"
+#: What is put to the name of what was not trained.
+NOT_TRAINED = "(not trained)"
 
 
 def summary(metrics: Sequence[Metric]) -> dict[str, Any]:
     """Arms -> language -> metric; NaN becomes None, which JSON can say.
 
-    `ci` is the 95 % interval of `delta`.
+    `ci` is the 95 % interval of `delta`. `untrained` are the languages of `arms` that were not trained.
     """
     arms: dict[str, Any] = {}
     for row in metrics:
@@ -26,12 +28,19 @@ def summary(metrics: Sequence[Metric]) -> dict[str, Any]:
             "ci": [_known(bound) for bound in row.ci],
             "n": row.n,
         }
-    return {"arms": arms}
+    untrained = {row.lang for row in metrics if not row.trained} - {UNTRAINED}
+    return {"arms": arms, "untrained": sorted(untrained)}
 
 
 def lang_name(lang: str) -> str:
     """The language as people read it: the record's "mul" is "average"."""
-    return AVERAGE if lang == MULTIPLE else lang
+    return {MULTIPLE: AVERAGE, UNTRAINED: f"{AVERAGE} {NOT_TRAINED}"}.get(lang, lang)
+
+
+def row_name(row: Metric) -> str:
+    """A figure's language as people read it, marked where it was not trained."""
+    plain = row.trained or row.lang == UNTRAINED
+    return lang_name(row.lang) if plain else f"{row.lang} {NOT_TRAINED}"
 
 
 def _known(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -36,11 +36,18 @@ def answered(inputs: Mapping[str, Sealed], side: str, kind: str) -> Answered:
     )
 
 
-def arm_of(inputs: Mapping[str, Sealed], name: str, base: Answered, kind: str, seed: int) -> Arm:
+def arm_of(
+    inputs: Mapping[str, Sealed],
+    name: str,
+    base: Answered,
+    kind: str,
+    seed: int,
+    trained: Collection[str] | None = None,
+) -> Arm:
     """An arm, with what its judge said of it."""
     tuned = answered(inputs, name, kind)
     rows = comparisons(inputs[f"{name}.judge"].rows(), base, tuned)
-    return Arm(name, base, tuned, rows, judged(rows, seed))
+    return Arm(name, base, tuned, rows, judged(rows, seed, trained=trained))
 
 
 def examples(arm: Arm, asked: Sequence[Prompt]) -> Iterator[Answers]:

@@ -15,10 +15,11 @@ from croco.pairing.exams import of_rows
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
-from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.records import MULTIPLE, UNTRAINED, Metric, Pairs, Prompt
 from croco.report import contamination, escapes
 from croco.report.audit import audit_part
 from croco.report.benchmark import benchmark
+from croco.report.forgetting import forgetting
 from croco.report.judged import comparisons_part
 from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
@@ -35,12 +36,15 @@ POOLS = 200
 #: The stages that translate, where a run does.
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
-COUNTED = {"prompts", "sample", "score", "pair", "language", "judge"}
+COUNTED = {"prompts", "sample", "score", "pair", "language", "judge", "sentences", "loss"}
+#: An average's language -> over what it is, in words.
+AVERAGES = {MULTIPLE: "languages", UNTRAINED: "languages that were not trained"}
 #: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
 PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
     languages_part,
     audit_part,
     benchmark,
+    forgetting,
     contamination.contamination,
     escapes.escapes,
 ]
@@ -57,11 +61,12 @@ def report(config: Config, context: Context) -> list[Metric]:
     inputs, arms = context.inputs, list(config.recipe["arms"])
     seed = config.recipe["seed"]
     base = answered(inputs, "base", "sample")
-    judged = {arm: arm_of(inputs, arm, base, "sample", seed) for arm in arms}
+    trained = config.recipe["languages"]
+    judged = {arm: arm_of(inputs, arm, base, "sample", seed, trained) for arm in arms}
     metrics = [
         row
         for arm, own in judged.items()
-        for row in compare(arm, own.figures, base, own.tuned, seed)
+        for row in compare(arm, own.figures, base, own.tuned, seed, trained)
     ]
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
@@ -96,16 +101,17 @@ def report(config: Config, context: Context) -> list[Metric]:
 
 
 def _in_words(metrics: list[Metric]) -> str:
-    """One sentence per arm: its average win rate and language fidelity against the base."""
-    found = {(row.arm, row.metric): row for row in metrics if row.lang == MULTIPLE}
+    """One sentence per arm: its average win rate and language fidelity against the base; and one more
+    where languages were evaluated that were not trained."""
+    found = {(row.arm, row.lang, row.metric): row for row in metrics if row.lang in AVERAGES}
     sentences = []
-    for arm in dict.fromkeys(row.arm for row in metrics):
-        win, fidelity = found.get((arm, "win_rate")), found.get((arm, "language_fidelity"))
+    for arm, lang in dict.fromkeys((row.arm, row.lang) for row in found.values()):
+        win, fidelity = (found.get((arm, lang, m)) for m in ("win_rate", "language_fidelity"))
         if win is None or fidelity is None:  # rows may fail, all of them too
             continue
         sentences.append(
-            f"{arm}: averaged over languages, the tuned policy wins {win.tuned:.2f} of comparisons with"
-            f" the base ({delta(win)} from 0.5) and answers in the prompt's language in"
+            f"{arm}: averaged over {AVERAGES[lang]}, the tuned policy wins {win.tuned:.2f} of"
+            f" comparisons with the base ({delta(win)} from 0.5) and answers in the prompt's language in"
             f" {fidelity.tuned:.2f} of cases where the base does in {fidelity.base:.2f}"
             f" ({delta(fidelity)}); {win.n} answers to {win.prompts} held-out prompts."
         )
