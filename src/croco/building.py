@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from croco.datafiles import FileRef, refer
+from croco.datafiles import FileRef, PromptFiles, refer, refer_prompts
 from croco.engines import ENGINES
 from croco.errors import RecipeError
 from croco.judging import JUDGES
@@ -24,6 +24,7 @@ VERSIONS = dict.fromkeys(
         "answers",
         "prompts",
         "translate",
+        "contamination",
         "sample",
         "reward",
         "score",
@@ -32,10 +33,11 @@ VERSIONS = dict.fromkeys(
         "language",
         "judge",
         "audit",
+        "benchmark",
         "report",
     ),
     1,
-) | {"pair": 2, "judge": 2, "report": 3}
+) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
 
 
 def stage_of(
@@ -75,6 +77,11 @@ def stage_of(
 def files_of(names: list[str], folder: Path) -> list[FileRef]:
     """The data files that a recipe names."""
     return [refer(name, folder) for name in names]
+
+
+def prompt_files_of(names: list[str], folder: Path) -> list[PromptFiles]:
+    """The prompt files, folders and hub data sets that a recipe names."""
+    return [refer_prompts(name, folder) for name in names]
 
 
 #: A name in a recipe that stands for code, the table it may come from, and what it is.

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco.cli_audit import audit
 from croco.cli_compare import compare
+from croco.cli_contamination import CHECK, contamination, tell
 from croco.cli_doctor import doctor
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
@@ -46,7 +48,15 @@ STOPPED = 130
 
 
 @app.command()
-def run(recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE) -> None:
+def run(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    until: Until = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop where training prompts give held-out ones away.")
+    ] = False,
+    home: Home = HERE,
+) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
     from croco.executors import run_stages
     from croco.executors.local import LocalExecutor
@@ -54,12 +64,18 @@ def run(recipe: RecipePath, set_: Overrides = None, until: Until = None, home: H
     from croco.runner import check_inputs
 
     current, stages = _open(recipe, set_, until, home)
+    checked = _open(recipe, set_, CHECK, home)[1] if strict or CHECK in stages else {}
+    stages = checked | stages
     check_inputs(current, stages)
     current.store.open()
     current.save()
     with Reporter() as reporter:
         current.link(stages)
-        worked = run_stages(current, stages, LocalExecutor(reporter.notify))
+        executor = LocalExecutor(reporter.notify)
+        worked = run_stages(current, checked, executor)
+        if checked:
+            tell(current.store.artifact(checked[CHECK]).rows(), strict)
+        worked += run_stages(current, stages, executor)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -135,6 +151,8 @@ def report(name: RunName, home: Home = HERE) -> None:
 app.command()(pair)
 app.command()(doctor)
 app.command()(compare)
+app.command()(contamination)
+app.command()(audit)
 
 
 @app.command()

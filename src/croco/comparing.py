@@ -18,7 +18,7 @@ import numpy as np
 from croco import length
 from croco.arrays import Floats
 from croco.records import MULTIPLE
-from croco.stats import NAN, RESAMPLES, Interval, average_difference, resamples_of, tail
+from croco.stats import NAN, RESAMPLES, Interval, average_difference, resampled
 
 #: What a verdict on tuned is worth; "none" is a verdict that the judge did not give.
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
@@ -192,17 +192,14 @@ def length_controlled(
                 f"all length differences are the same{where}: there is no length term, and the"
                 " length-controlled rate is the plain one"
             )
-    mean = _mean([float(length.sigmoid(fit.terms[0])) for fit in fits])
     term = _mean([float(fit.terms[1]) for fit in fits])
-    if len(clusters) < 2:
-        return Interval(mean, NAN, NAN), term, notes
-    drawn = [
-        np.mean([fit.rates(weights) for fit in fits], axis=0)
-        for weights in resamples_of(len(clusters), seed, resamples)
-    ]
-    cut = tail(len(clusters))
-    low, high = np.nanquantile(np.concatenate(drawn), [cut, 1 - cut])
-    return Interval(mean, float(min(low, mean)), float(max(high, mean))), term, notes
+    interval = resampled(
+        lambda drawn: np.asarray(np.mean([fit.rates(drawn) for fit in fits], axis=0)),
+        len(clusters),
+        seed,
+        resamples,
+    )
+    return interval, term, notes
 
 
 @dataclass(frozen=True, slots=True)

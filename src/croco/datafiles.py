@@ -1,6 +1,7 @@
-"""Prompt and preference files: JSON Lines in, checked rows out, errors with file and line.
+"""Prompt and preference files: JSON Lines or Parquet in, checked rows out, errors with file and line.
 
-A path starts at the recipe's folder; `bundled:NAME` is a file that CroCo carries.
+A path starts at the recipe's folder; `bundled:NAME` is a file that CroCo carries, and prompts may be a
+hub data set or a folder too (`promptsets`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,11 +17,25 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from croco.arena import shaped
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
+from croco.promptsets import HUB, FolderRef, HubRef, Located
 from croco.records import Key, Keyed, Preference, Prompt, Turn
 
 Row = TypeVar("Row", bound=Keyed)
+#: The columns of Parquet files that are read.
+COLUMNS = {
+    "id",
+    "question_id",
+    "lang",
+    "language",
+    "prompt",
+    "messages",
+    "chosen",
+    "rejected",
+    "flaw",
+}
 
 
 class FileRef(BaseModel):
@@ -31,6 +46,22 @@ class FileRef(BaseModel):
     sha256: str
     path: Path = Field(exclude=True)
     label: str = Field(exclude=True)
+
+    def located(self, languages: Collection[str] | None) -> list[Located]:
+        """The file itself; it may hold any languages."""
+        return [Located(self.path, self.label)]
+
+
+#: What a recipe may name as prompts.
+PromptFiles = FileRef | FolderRef | HubRef
+
+
+def refer_prompts(name: str, folder: Path) -> PromptFiles:
+    """The file, folder or hub data set that a recipe names; RecipeError where there is none."""
+    if name.startswith(HUB):
+        return HubRef.of(name)
+    path = folder / Path(name).expanduser()
+    return FolderRef.of(path, name) if path.is_dir() else refer(name, folder)
 
 
 def refer(name: str, folder: Path) -> FileRef:
@@ -56,21 +87,33 @@ def _digest(path: Path, mtime_ns: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_prompts(files: Sequence[FileRef]) -> list[Prompt]:
-    """All prompts of some files; DataError names the file and line of the first bad row."""
-    return list(_unique(Prompt, files))
+def read_prompts(
+    files: Sequence[PromptFiles], languages: Collection[str] | None = None
+) -> list[Prompt]:
+    """All prompts of some files; of folders and hub data sets those of some languages, or of all.
+
+    DataError names the file and line of the first bad row.
+    """
+    return list(_unique(Prompt, [one for file in files for one in file.located(languages)]))
 
 
-def read_preferences(files: Sequence[FileRef]) -> list[Preference]:
-    """All preference pairs of some files; DataError names the file and line of the first bad row."""
-    return list(_unique(Preference, files))
+def read_preferences(files: Sequence[FileRef], lang: str | None = None) -> list[Preference]:
+    """All preference pairs of some files; DataError names the file and line of the first bad row.
+
+    `lang` is the language of rows that name none.
+    """
+    located = [one for file in files for one in file.located(None)]
+    return list(_unique(Preference, [dataclasses.replace(one, lang=lang or "") for one in located]))
 
 
-def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
+def _unique(kind: type[Row], files: Sequence[Located]) -> Iterator[Row]:
     seen: dict[Key, str] = {}
     for file in files:
-        for where, values in lines_of(file):
-            row = _row(kind, values, where)
+        for where, values in _parquet(file) if file.path.suffix == ".parquet" else lines_of(file):
+            try:
+                row = _row(kind, shaped(values, file.lang), where)
+            except ValueError as error:
+                raise DataError(f"{where}: field 'language': {error}") from error
             if row.key in seen:
                 raise DataError(
                     f"{where}: (id, lang) {row.key} stands already at {seen[row.key]}: keep one of them"
@@ -79,7 +122,25 @@ def _unique(kind: type[Row], files: Sequence[FileRef]) -> Iterator[Row]:
             yield row
 
 
-def lines_of(file: FileRef) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(file: Located) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        parquet = pq.ParquetFile(file.path)
+        columns = [name for name in parquet.schema_arrow.names if name in COLUMNS]
+        for batch in parquet.iter_batches(columns=columns):
+            for values in batch.to_pylist():
+                number += 1
+                known = {name: value for name, value in values.items() if value is not None}
+                yield f"{file.label}: row {number}", known
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file.label}: not a Parquet file ({reason}): replace it") from error
+
+
+def lines_of(file: FileRef | Located) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON Lines file with where they stand; DataError names a line that is none."""
     with file.path.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -7,6 +7,7 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
+from croco.benchmark_settings import Benchmark
 from croco.reward_settings import RewardConfig
 from croco.settings import Section
 
@@ -29,6 +30,7 @@ class Evaluation(Section):
     identifier: str = "heliport"
     second_identifier: str | None = None
     audit: list[str] = []
+    benchmark: Benchmark | None = None
 
     @pydantic.model_validator(mode="before")
     @classmethod

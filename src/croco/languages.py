@@ -66,3 +66,19 @@ def _language(tag: str) -> str:
     # Members of a macrolanguage count as the macrolanguage: cmn is zh, pes is fa, nb is no.
     language = langcodes.get(langcodes.standardize_tag(tag, macro=True)).language
     return "no" if language in ("nb", "nn") else language or tag
+
+
+@lru_cache(maxsize=4096)
+def tag_named(name: str) -> str:
+    """The tag that a tag or a language's English name stands for (`Welsh` gives `cy`); ValueError where
+    it is neither."""
+    import langcodes
+
+    if langcodes.tag_is_valid(name):
+        return checked_tag(name)
+    try:
+        return checked_tag(langcodes.find(name).to_tag())
+    except LookupError as error:
+        raise ValueError(
+            f"{name!r} is no language's name or tag: use one such as 'Welsh' or 'cy'"
+        ) from error

@@ -1,4 +1,4 @@
-"""Verdicts and answers to figures: tuned against base, and a reward against known preferences.
+"""Verdicts and answers to figures: tuned against base.
 
 Every figure is per language and, as language "mul", the average over languages; its interval is
 of the difference, with prompts resampled whole (see `croco.stats`).
@@ -15,11 +15,9 @@ from croco.comparing import Comparison, Judged
 from croco.languages import same_language
 from croco.records import (
     MULTIPLE,
-    Audit,
     Key,
     Languages,
     Metric,
-    Preference,
     Responses,
     Verdicts,
 )
@@ -173,41 +171,3 @@ METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "distinct_2": _distinct,
     "finished": _finished,
 }
-
-
-def audit(
-    pairs: Sequence[Preference], chosen: Sequence[float], rejected: Sequence[float], seed: int
-) -> list[Audit]:
-    """A reward's accuracy per language (flaw "") and per language and flaw, ties as half.
-
-    `chosen` and `rejected` are the rewards of the pairs, in their order. Pairs of one id count as
-    one cluster, in the accuracy as in what "the longer answer, in characters, is better" gets.
-    """
-    rows = list(zip(pairs, chosen, rejected, strict=True))
-    found = []
-    for lang in sorted({pair.lang for pair in pairs}):
-        spoken = [row for row in rows if row[0].lang == lang]
-        found.append(_audit(lang, "", spoken, seed))
-        for flaw in sorted({pair.flaw for pair, _, _ in spoken} - {""}):
-            found.append(_audit(lang, flaw, [row for row in spoken if row[0].flaw == flaw], seed))
-    return found
-
-
-def _audit(
-    lang: str, flaw: str, rows: Sequence[tuple[Preference, float, float]], seed: int
-) -> Audit:
-    pairs = [pair for pair, _, _ in rows]
-    chosen, rejected = [row[1] for row in rows], [row[2] for row in rows]
-    ids = [pair.id for pair in pairs]
-    accuracy = stats.accuracy_interval(chosen, rejected, ids, seed)
-    longer = stats.preferred([len(p.chosen) for p in pairs], [len(p.rejected) for p in pairs])
-    margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
-    return Audit(
-        lang=lang,
-        flaw=flaw,
-        accuracy=accuracy.mean,
-        ci=[accuracy.low, accuracy.high],
-        longer_wins=stats.mean_of_means(stats.grouped(longer, ids)),
-        mean_margin=stats.mean_of_means(stats.grouped(margins, ids)),
-        n=len(rows),
-    )

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Literal
 
 from croco import models
-from croco.building import code_of, engines_of, files_of, names_of, stage_of
+from croco.building import code_of, engines_of, files_of, names_of, prompt_files_of, stage_of
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
 from croco.errors import RecipeError
+from croco.euroeval import sets_for
 from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
 from croco.plugins import see
 from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
 from croco.records import (
-    Audit,
+    Audited,
+    Benchmarked,
     Draft,
     Metric,
+    Overlap,
     Pairs,
     Prompt,
     Responses,
@@ -27,7 +30,18 @@ from croco.records import (
 )
 from croco.settings import Sampling, Translate
 from croco.stage import Stage
-from croco.stages import audit, pair, prompts, report, sample, score, train, translate
+from croco.stages import (
+    audit,
+    benchmark,
+    contamination,
+    pair,
+    prompts,
+    report,
+    sample,
+    score,
+    train,
+    translate,
+)
 from croco.training import TRAINERS
 from croco.translation import TRANSLATORS
 
@@ -48,17 +62,19 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     samples = _sample(recipe, "sample", policy, training, recipe.sample)
     scores = _score(recipe, training, samples, trained)
     base = _evaluated(recipe, "base.sample", policy, heldout)
-    # The reward and its audit come first: a bad one is better known before much is spent.
+    # What is contaminated, and the reward and its audit, are better known before much is spent.
     stages = [
         *drafts,
         training,
         heldout,
+        _contamination(recipe, [*drafts, training, heldout]),
         *([trained] if trained else []),
         audited,
         samples,
         scores,
         base,
         spoken(recipe, "base", base),
+        *_benchmark(recipe, "base", policy),
     ]
     for name, arm in recipe.arms.items():
         stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
@@ -104,7 +120,14 @@ def _arm(
     )
     answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
     verdicts = judged(recipe, name, heldout, base, answers)
-    return [pairs, tuned, answers, spoken(recipe, name, answers), verdicts]
+    return [
+        pairs,
+        tuned,
+        answers,
+        spoken(recipe, name, answers),
+        verdicts,
+        *_benchmark(recipe, name, policy, tuned),
+    ]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -112,11 +135,12 @@ def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
     source, translation = recipe.prompts, recipe.translate
     held_out = which == "heldout"
     config = prompts.Config(
-        files=files_of(source.heldout if held_out else source.train, recipe.folder),
+        files=prompt_files_of(source.heldout if held_out else source.train, recipe.folder),
         languages=sorted(set(recipe.languages)),
         limit=source.heldout_limit if held_out else source.train_limit,
-        never=files_of(source.train, recipe.folder) if held_out else [],
+        never=prompt_files_of(source.train, recipe.folder) if held_out else [],
         source=translation.source if translation else None,
+        repair_escapes=source.repair_escapes,
     )
     record = Draft if translation else Prompt
     name = f"prompts-{which}"
@@ -144,6 +168,18 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
         {"drafts": drafts},
         unit="row",
         engines=[prompted.engine] if prompted else [],
+    )
+
+
+def _contamination(recipe: Recipe, read: list[Stage]) -> Stage:
+    inputs = {stage.name: stage for stage in read}
+    return stage_of(
+        recipe,
+        "contamination",
+        contamination.contamination,
+        contamination.Config(),
+        Overlap,
+        inputs,
     )
 
 
@@ -211,13 +247,40 @@ def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     config = audit.Config(
         reward=recipe.reward.bound(recipe.folder),
-        code=code_of(*names_of(recipe.reward)),
+        code=code_of(
+            *names_of(recipe.reward),
+            (recipe.evaluate.identifier, IDENTIFIERS, "evaluate.identifier"),
+        ),
         files=files_of(recipe.evaluate.audit, recipe.folder),
-        seed=recipe.seed,
+        identifier=recipe.evaluate.identifier,
     )
     inputs = {"reward": trained} if trained else {}
     engines = engines_of(recipe.reward) if config.files else []
-    return stage_of(recipe, "audit", audit.audit, config, Audit, inputs, engines=engines)
+    return stage_of(recipe, "audit", audit.audit, config, Audited, inputs, engines=engines)
+
+
+def _benchmark(
+    recipe: Recipe, name: str, policy: ModelRef, adapter: Stage | None = None
+) -> list[Stage]:
+    """EuroEval on the policy or on an arm's adapter, where the recipe asks for it."""
+    settings = recipe.evaluate.benchmark
+    if settings is None:
+        return []
+    if policy.name == "fake":
+        raise RecipeError("evaluate.benchmark: EuroEval needs a real model as policy: name one")
+    datasets = settings.datasets or sets_for(recipe.languages)[0]
+    if not datasets:
+        raise RecipeError(
+            "evaluate.benchmark: EuroEval's data sets of the paper are in none of the recipe's"
+            " languages: give evaluate.benchmark.datasets, or take evaluate.benchmark out"
+        )
+    config = benchmark.Config(
+        policy=policy,
+        allow_failed=recipe.allow_failed,
+        **settings.model_dump() | {"datasets": datasets},
+    )
+    inputs = {"adapter": adapter} if adapter else {}
+    return [stage_of(recipe, f"{name}.benchmark", benchmark.benchmark, config, Benchmarked, inputs)]
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:

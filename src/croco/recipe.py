@@ -30,6 +30,7 @@ StageKind = Literal[
     "language",
     "judge",
     "audit",
+    "benchmark",
     "report",
 ]
 
@@ -39,12 +40,16 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class PromptsConfig(Section):
-    """Prompt files (JSON Lines with id, lang, prompt); `limit` takes the first ids in sorted order."""
+    """Prompt files (JSON Lines or Parquet with id, lang, prompt), folders with one folder per language, or
+    hub data sets (`hub:owner/name@commit`); `limit` takes the first ids in sorted order."""
 
     train: list[str] = Field(min_length=1)
     heldout: list[str] = Field(min_length=1)
     train_limit: int | None = Field(None, ge=1)
     heldout_limit: int | None = Field(None, ge=1)
+    repair_escapes: bool = Field(
+        True, description="take back HTML escapes that a translation has and its original has not"
+    )
 
 
 def _chosen(name: str) -> str:
@@ -151,6 +156,13 @@ class Arm(Section):
 
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+
+
+class RewardFile(Section):
+    """A reward alone, as `croco audit` takes it, and where it runs."""
+
+    reward: RewardConfig
+    resources: dict[StageKind, Resources] = {}
 
 
 class Recipe(Section):

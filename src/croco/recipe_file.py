@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import yaml
@@ -16,12 +16,19 @@ from pydantic import BaseModel
 from croco.errors import RecipeError
 from croco.recipe import AnyRecipe, Comparison, Recipe
 
+Sections = TypeVar("Sections", bound=BaseModel)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     """The recipe in a YAML file, with `key.path=value` overrides applied.
 
     Raises RecipeError that names the file and the key.
     """
+    return parse(read(path, overrides), path)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys of a YAML file, with overrides applied, not yet checked."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -34,7 +41,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
         raise RecipeError(f"{where} is not valid YAML: mend that line") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe: it must be a mapping of keys")
-    return parse(overridden(values, overrides), path)
+    return overridden(values, overrides)
 
 
 def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -49,9 +56,16 @@ def parse(values: dict[str, Any], path: Path) -> AnyRecipe:
     """The recipe in a dictionary; `path` is named in errors and is where relative paths start."""
     if "folder" in values:
         raise RecipeError(f"{path}: unknown key 'folder': remove it")
-    kind = Comparison if "compare" in values else Recipe
+    values = values | {"folder": path.parent}
+    if "compare" in values:
+        return parse_as(Comparison, values, path)
+    return parse_as(Recipe, values, path)
+
+
+def parse_as(kind: type[Sections], values: dict[str, Any], path: Path) -> Sections:
+    """The sections of that kind in a dictionary; `path` is named in errors."""
     try:
-        return kind(**values, folder=path.parent)
+        return kind(**values)
     except pydantic.ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error.errors()[0], kind)}") from error
 

@@ -81,6 +81,22 @@ class Translation(Prompt):
 
 
 @dataclass(frozen=True, slots=True)
+class Overlap:
+    """A held-out prompt `id` that a training prompt gives away, and all languages of both with it.
+
+    `lang` and `train_lang` are the languages of the texts that are alike, `mul` where the ids are the
+    same. `kind` is "id", "exact" or "ngram"; `share` is that of the held-out prompt's n-grams.
+    """
+
+    id: str
+    lang: str
+    train_id: str
+    train_lang: str
+    kind: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Preference(Keyed):
     """A prompt with a better and a worse answer; `flaw` names what is wrong with the worse one."""
 
@@ -247,19 +263,44 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """A reward model's accuracy on the preference pairs of one language, with a 95 % interval.
+class Audited(Keyed):
+    """A preference pair as the audit saw it: what the reward gave to both answers, their lengths in
+    characters, and whether each was identified as being in the pair's language."""
 
-    `longer_wins` is what the rule "the longer answer is better" gets on the same pairs.
+    id: str
+    lang: str
+    flaw: str
+    chosen: float
+    rejected: float
+    chosen_length: int
+    rejected_length: int
+    chosen_in_language: bool
+    rejected_in_language: bool
+
+    @property
+    def margin(self) -> float:
+        """The reward of chosen over that of rejected."""
+        return self.chosen - self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmarked:
+    """One model on one data set of EuroEval: `metric` in points of 100, one score per iteration.
+
+    `radius` is half of EuroEval's own 95 % interval, NaN where it gave none; `failed` counts answers that
+    it could not read. A data set without a result has no scores, and says why in `reason`.
     """
 
     lang: str
-    flaw: str
-    accuracy: float
-    ci: list[float]
-    longer_wins: float
-    mean_margin: float
-    n: int
+    dataset: str
+    task: str
+    metric: str
+    scores: list[float]
+    score: float
+    radius: float
+    failed: int
+    version: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

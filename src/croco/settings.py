@@ -158,6 +158,17 @@ class Server(Section):
     price: Price | None = None
 
 
+class Environment(Section):
+    """Where EuroEval is: the folder of its own Python environment, made there if it is missing.
+
+    `python` makes it, by default this one or the path's, whichever fits; data sets are kept in `cache`.
+    """
+
+    folder: str | None = None
+    python: str | None = None
+    cache: str | None = None
+
+
 class Resources(Section):
     """Where a stage runs: never part of an identity."""
 
@@ -172,3 +183,4 @@ class Resources(Section):
     max_sequences: int | None = Field(None, ge=1, description="answers that vllm decodes at a time")
     max_context: int | None = Field(None, ge=8, description="tokens of prompt and answer, for vllm")
     server: Server | None = None
+    environment: Environment = Environment()

@@ -12,7 +12,7 @@ are too narrow by the factor sqrt((n - 1) / n) and know nothing of Student's t.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -99,6 +99,59 @@ def average_difference(
     before[missing] = after[missing] = NAN
     delta = _interval(after - before, seed, resamples)
     return Difference(_average(before), _average(after), delta, int((~missing).any(axis=1).sum()))
+
+
+def resampled(
+    statistic: Callable[[Floats], Floats], clusters: int, seed: int, resamples: int = RESAMPLES
+) -> Interval:
+    """Any statistic of some clusters, with its interval.
+
+    `statistic` takes weights, resamples x clusters: how often each cluster counts. It gives one value
+    per resample, NaN where a resample has none; those are left out.
+    """
+    mean = float(statistic(np.ones((1, clusters)))[0]) if clusters else NAN
+    if clusters < 2 or np.isnan(mean):
+        return Interval(mean, NAN, NAN)
+    values = np.concatenate([statistic(drawn) for drawn in resamples_of(clusters, seed, resamples)])
+    low, high = np.nanquantile(values, [tail(clusters), 1 - tail(clusters)])
+    return Interval(mean, float(min(low, mean)), float(max(high, mean)))
+
+
+def spearman(
+    one: Sequence[float], other: Sequence[float], clusters: Sequence[Hashable], seed: int
+) -> Interval:
+    """Spearman's rank correlation with its interval, equal values sharing the mean of their ranks.
+
+    NaN where a side is constant. Ranks are taken anew in every resample.
+    """
+    index = {key: place for place, key in enumerate(dict.fromkeys(clusters))}
+    of_value = np.array([index[key] for key in clusters], dtype=np.int64)
+
+    def statistic(weights: Floats) -> Floats:
+        own = weights[:, of_value]
+        return _correlations(_ranks(one, own), _ranks(other, own), own)
+
+    return resampled(statistic, len(index), seed)
+
+
+def _ranks(values: Sequence[float], weights: Floats) -> Floats:
+    """The rank of each value, per resample, where value k stands there weights[:, k] times."""
+    group = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True)[1]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    middles = np.cumsum(counts, axis=1) - (counts - 1) / 2
+    return np.asarray(middles[:, group])
+
+
+def _correlations(one: Floats, other: Floats, weights: Floats) -> Floats:
+    """Pearson's correlation per row; NaN where a side does not vary."""
+    total = weights.sum(axis=1, keepdims=True)
+    x, y = (side - (side * weights).sum(axis=1, keepdims=True) / total for side in (one, other))
+    spread = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
+    found = np.full(len(weights), NAN)
+    np.divide((weights * x * y).sum(axis=1), spread, out=found, where=spread > 0)
+    return np.asarray(np.clip(found, -1.0, 1.0))
 
 
 def accuracy_interval(

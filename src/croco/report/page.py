@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from croco.records import MULTIPLE, Audit, Metric, Side, Step
+from croco.records import MULTIPLE, Metric, Side, Step
 from croco.report import plots
 from croco.report.plots import Pool
 from croco.report.summary import lang_name
@@ -146,7 +146,6 @@ class Report:
     seed: int
     result: str
     metrics: list[Metric]
-    audits: list[Audit] = field(default_factory=list)
     curves: dict[str, list[Step]] = field(default_factory=dict)
     pools: dict[str, list[Pool]] = field(default_factory=dict)
     rows: list[StageRows] = field(default_factory=list)
@@ -161,8 +160,11 @@ class Report:
     sections: list[Section] = field(default_factory=list)
 
 
-def page(report: Report) -> str:
-    """The page as HTML; equal reports give equal bytes. Every text is escaped."""
+def page(report: Report, template: str = "page.html.jinja") -> str:
+    """The page as HTML, by a template of this folder; equal reports give equal bytes.
+
+    Every text is escaped.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -181,8 +183,7 @@ def page(report: Report) -> str:
         for kind, plot in _drawn(report).items()
     }
     more = {one.id: {key: Markup(svg) for key, svg in one.plots.items()} for one in report.sections}  # noqa: S704
-    template = environment.get_template("page.html.jinja")
-    return template.render(
+    return environment.get_template(template).render(
         report=report,
         names=METRICS,
         metrics=_by_metric(report.metrics),

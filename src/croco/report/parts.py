@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from croco.report.page import Section
-from croco.stage import Sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,3 @@ class Part:
     key: str
     figures: Any
     section: Section | None = None
-
-
-#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
-PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = []

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from croco.records import MULTIPLE, Audit, Metric
+from croco.records import MULTIPLE, Metric
 
 #: What the average over languages is called where people read it; in records it is "mul".
 AVERAGE = "average"
 
 
-def summary(metrics: Sequence[Metric], audits: Sequence[Audit]) -> dict[str, Any]:
-    """Arms -> language -> metric, and the audit per language; NaN becomes None, which JSON can say.
+def summary(metrics: Sequence[Metric]) -> dict[str, Any]:
+    """Arms -> language -> metric; NaN becomes None, which JSON can say.
 
-    `ci` is the 95 % interval of `delta`, and in the audit that of `accuracy`.
+    `ci` is the 95 % interval of `delta`.
     """
     arms: dict[str, Any] = {}
     for row in metrics:
@@ -26,17 +26,7 @@ def summary(metrics: Sequence[Metric], audits: Sequence[Audit]) -> dict[str, Any
             "ci": [_known(bound) for bound in row.ci],
             "n": row.n,
         }
-    overall = {
-        lang_name(row.lang): {
-            "accuracy": _known(row.accuracy),
-            "ci": [_known(bound) for bound in row.ci],
-            "n": row.n,
-            "longer_wins": _known(row.longer_wins),
-        }
-        for row in audits
-        if not row.flaw
-    }
-    return {"arms": arms, "audit": overall}
+    return {"arms": arms}
 
 
 def lang_name(lang: str) -> str:

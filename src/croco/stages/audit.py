@@ -1,57 +1,114 @@
-"""Audit: how often the reward prefers the better answer, per language, on pairs it never saw."""
+"""Audit: what the reward gives to both answers of known pairs, on pairs it never saw."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 from croco import rewards
 from croco.datafiles import FileRef, read_preferences
 from croco.errors import DataError, StopError
-from croco.metrics import audit as accuracy
-from croco.records import Audit, Candidate, Preference
+from croco.languages import LanguageIdentifier, load_identifier, same_language
+from croco.records import Audited, Candidate, Failure, Preference
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
 from croco.settings import Section
-from croco.stage import Context
+from croco.stage import Context, Progress
+
+#: Pairs scored at a time.
+BATCH = 64
 
 
 class Config(Section):
-    """The reward, digests of code in it, the preference files, and the seed of the bootstrap."""
+    """The reward, digests of the user's code, the preference files, and the identifier."""
 
     reward: RewardConfig
     code: dict[str, str]
     files: list[FileRef]
-    seed: int
+    identifier: str
 
     def check(self) -> None:
         """DataError where a file has a bad line."""
         read_preferences(self.files)
 
 
-def audit(config: Config, context: Context) -> list[Audit]:
-    """Accuracy per language and flaw, with intervals, beside what "the longer wins" gets."""
+def audit(config: Config, context: Context) -> list[Audited]:
+    """All pairs with their rewards; DataError names the first pair that cannot be scored."""
     trained = context.inputs["reward"].files if "reward" in context.inputs else None
     pairs = read_preferences(config.files)
     if not pairs:
         return []
     scorer = rewards.load(config.reward, context.resources, trained)
+    identifier = load_identifier(config.identifier)
+    judged, failed = judge_pairs(pairs, scorer, identifier, context.progress)
+    if failed:
+        one = failed[0]
+        raise DataError(
+            f"audit: pair {one.id!r} ({one.lang}) cannot be scored ({one.error}): mend or remove it"
+        )
+    return judged
+
+
+def judge_pairs(
+    pairs: Sequence[Preference],
+    scorer: Scorer,
+    identifier: LanguageIdentifier,
+    progress: Progress,
+) -> tuple[list[Audited], list[Failure]]:
+    """The pairs as the reward and the identifier see them, and those that could not be scored."""
+    judged: list[Audited] = []
+    failed: list[Failure] = []
+    for start in range(0, len(pairs), BATCH):
+        for outcome in _outcomes(pairs[start : start + BATCH], scorer, identifier):
+            (judged if isinstance(outcome, Audited) else failed).append(outcome)  # type: ignore[arg-type]
+        progress(min(start + BATCH, len(pairs)), len(pairs), "pairs")
+    return judged, failed
+
+
+def _outcomes(
+    pairs: Sequence[Preference], scorer: Scorer, identifier: LanguageIdentifier
+) -> list[Audited | Failure]:
     try:
-        chosen, rejected = _score(scorer, pairs)
+        return list(_judge(pairs, scorer, identifier))
     except StopError:
         raise
-    except Exception:
-        for row in pairs:  # one by one, to name the pair at fault
-            try:
-                _score(scorer, [row])
-            except StopError:
-                raise
-            except Exception as error:
-                raise DataError(
-                    f"audit: pair {row.id!r} ({row.lang}) cannot be scored ({error}): mend or remove it"
-                ) from error
-        raise
-    return accuracy(pairs, chosen, rejected, config.seed)
+    except Exception as error:
+        if len(pairs) == 1:
+            return [Failure.of(pairs[0].key, error)]
+        # One by one, so that the pair at fault alone is lost and named.
+        return [one for pair in pairs for one in _outcomes([pair], scorer, identifier)]
 
 
-def _score(scorer: Scorer, pairs: list[Preference]) -> tuple[list[float], list[float]]:
-    chosen = [Candidate(row.lang, row.prompt, row.chosen, row.before) for row in pairs]
-    rejected = [Candidate(row.lang, row.prompt, row.rejected, row.before) for row in pairs]
-    return scorer.score(chosen).rewards, scorer.score(rejected).rewards
+def _judge(
+    pairs: Sequence[Preference], scorer: Scorer, identifier: LanguageIdentifier
+) -> list[Audited]:
+    """Both answers of a pair are scored together: they share their prompt."""
+    texts = [text for row in pairs for text in (row.chosen, row.rejected)]
+    asked = [row for row in pairs for _ in range(2)]
+    candidates = [
+        Candidate(row.lang, row.prompt, text, row.before)
+        for row, text in zip(asked, texts, strict=True)
+    ]
+    found = scorer.score(candidates).rewards
+    if len(found) != len(candidates) or not all(map(math.isfinite, found)):
+        raise ValueError(
+            f"the reward gave {len(found)} numbers for {len(candidates)} answers, or one is not finite"
+        )
+    spoken = [
+        same_language(ranking[0][0], row.lang)
+        for ranking, row in zip(identifier.identify(texts), asked, strict=True)
+    ]
+    return [
+        Audited(
+            row.id,
+            row.lang,
+            row.flaw,
+            chosen=found[2 * k],
+            rejected=found[2 * k + 1],
+            chosen_length=len(row.chosen),
+            rejected_length=len(row.rejected),
+            chosen_in_language=spoken[2 * k],
+            rejected_in_language=spoken[2 * k + 1],
+        )
+        for k, row in enumerate(pairs)
+    ]

@@ -50,7 +50,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         sections=[one.section for one in parts if one.section],
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
-    found = summary(metrics, []) | {one.key: one.figures for one in parts}
+    found = summary(metrics) | {one.key: one.figures for one in parts}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from croco.datafiles import FileRef, read_prompts
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from croco.arena import REPAIRED, repaired
+from croco.datafiles import PromptFiles, read_prompts
 from croco.errors import DataError
-from croco.records import Draft, Prompt
+from croco.records import Draft, Key, Prompt
 from croco.settings import Section
 from croco.stage import Context
 
@@ -12,11 +17,12 @@ from croco.stage import Context
 class Config(Section):
     """Files by content, languages, how many ids to take, and files whose ids must not occur."""
 
-    files: list[FileRef]
+    files: list[PromptFiles]
     languages: list[str]
     limit: int | None
-    never: list[FileRef] = []
+    never: list[PromptFiles] = []
     source: str | None = None
+    repair_escapes: bool = True
 
     def check(self) -> None:
         """DataError where the files do not give what is wanted."""
@@ -25,7 +31,10 @@ class Config(Section):
 
 def prompts(config: Config, context: Context) -> list[Prompt] | list[Draft]:
     """The stage: what `read` gives; with a `source` language, drafts of all that is wanted."""
-    return drafts(config, read(config)) if config.source else read(config)
+    rows, mended = read(config)
+    counts = {lang: mended[lang] for lang in sorted(mended)}
+    (context.files / REPAIRED).write_text(json.dumps(counts), encoding="utf-8")
+    return drafts(config, rows) if config.source else rows
 
 
 def drafts(config: Config, rows: list[Prompt]) -> list[Draft]:
@@ -39,26 +48,39 @@ def drafts(config: Config, rows: list[Prompt]) -> list[Draft]:
     ]
 
 
-def read(config: Config) -> list[Prompt]:
-    """The prompts of the wanted languages, the first `limit` ids in sorted order.
+def read(config: Config) -> tuple[list[Prompt], Counter[str]]:
+    """The prompts of the wanted languages, the first `limit` ids in sorted order, and how many of each
+    language were repaired.
 
     With a `source` language its prompts are read as well, and other languages may be missing. Raises
     DataError where a wanted language has none, or a prompt stands in a `never` file too, by id or by
     text: training prompts must not stand in the evaluation set.
     """
-    wanted = [*config.languages, config.source]
-    rows = [row for row in read_prompts(config.files) if row.lang in wanted]
-    _refuse_shared(config, rows)
-    ids = sorted({row.id for row in rows})[: config.limit]
-    kept = [row for row in rows if row.id in set(ids)]
+    rows, mended = _wanted(config, config.files)
+    _refuse_shared(config, rows, _wanted(config, config.never, every=True)[0])
+    ids = set(sorted({row.id for row in rows})[: config.limit])
+    kept = [row for row in rows if row.id in ids]
+    counts = Counter(row.lang for row in kept if row.key in mended)
     if config.source:
         _refuse_without_source(config, kept)
-        return kept
+        return kept, counts
     missing = [lang for lang in config.languages if lang not in {row.lang for row in kept}]
     if missing:
         names = ", ".join(file.label for file in config.files)
         raise DataError(f"{names}: no prompts in {missing[0]!r}: add some or drop the language")
-    return kept
+    return kept, counts
+
+
+def _wanted(
+    config: Config, files: Sequence[PromptFiles], every: bool = False
+) -> tuple[list[Prompt], set[Key]]:
+    """The rows of some files in the wanted languages, or in all, and the keys of those repaired."""
+    wanted = {*config.languages, *([config.source] if config.source else [])}
+    rows = read_prompts(files, wanted)
+    mended: set[Key] = set()
+    if config.repair_escapes:
+        rows, mended = repaired(rows)
+    return [row for row in rows if every or row.lang in wanted], mended
 
 
 def _refuse_without_source(config: Config, rows: list[Prompt]) -> None:
@@ -74,8 +96,7 @@ def _refuse_without_source(config: Config, rows: list[Prompt]) -> None:
             )
 
 
-def _refuse_shared(config: Config, rows: list[Prompt]) -> None:
-    others = read_prompts(config.never)
+def _refuse_shared(config: Config, rows: list[Prompt], others: list[Prompt]) -> None:
     ids, texts = {row.id for row in others}, {(*row.before, row.prompt) for row in others}
     for row in rows:
         if row.id in ids or (*row.before, row.prompt) in texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -16,10 +16,13 @@ from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Metric, Pairs, Prompt
+from croco.report import contamination, escapes
+from croco.report.audit import audit_part
+from croco.report.benchmark import benchmark
 from croco.report.judged import comparisons_part
 from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
-from croco.report.parts import PARTS
+from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
 from croco.report.translation import translation_counts
@@ -33,6 +36,14 @@ POOLS = 200
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
 COUNTED = {"prompts", "sample", "score", "pair", "language", "judge"}
+#: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
+PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
+    languages_part,
+    audit_part,
+    benchmark,
+    contamination.contamination,
+    escapes.escapes,
+]
 
 
 class Config(Section):
@@ -52,12 +63,10 @@ def report(config: Config, context: Context) -> list[Metric]:
         for arm, own in judged.items()
         for row in compare(arm, own.figures, base, own.tuned, seed)
     ]
-    audits = list(inputs["audit"].rows())
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
     rows = {arm: own.rows for arm, own in judged.items()}
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
-    parts += [languages_part(inputs, config.recipe)]
     parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
     asked = list(inputs["prompts-heldout"].rows())
     made = Report(
@@ -65,7 +74,6 @@ def report(config: Config, context: Context) -> list[Metric]:
         seed=seed,
         result=_in_words(metrics),
         metrics=metrics,
-        audits=audits,
         curves={arm: list(inputs[f"{arm}.train"].rows()) for arm in arms},
         pools={arm: list(_pools(inputs, arm)) for arm in arms},
         rows=_rows(inputs),
@@ -80,7 +88,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         sections=[part.section for part in parts if part.section],
     )
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
-    found = summary(metrics, audits) | {"translation": translations, "usage": usage}
+    found = summary(metrics) | {"translation": translations, "usage": usage}
     found |= {part.key: part.figures for part in parts}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
