@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from croco.metrics import audit, compare
-from croco.records import Preference, Responses, Verdicts
+from croco.metrics import compare
+from croco.records import Responses, Verdicts
 
 NAMES = ["win_rate", "language_fidelity", "mean_length", "distinct_2", "finished"]
 
@@ -103,47 +103,3 @@ def test_a_prompt_without_a_value_on_one_side_is_out_on_both(arm):
 
 def test_no_verdicts_no_metrics():
     assert compare("dpo", [], {}, {}, 1) == []
-
-
-def preference(id, lang, chosen, rejected, flaw):
-    return Preference(id, lang, "p", chosen, rejected, flaw)
-
-
-PAIRS = [
-    preference("1", "fr", "longer", "short", "off-topic"),
-    preference("1", "de", "longer", "short", "off-topic"),
-    preference("1", "de", "same", "size", "repetition"),
-    preference("2", "de", "s", "longer", "repetition"),
-    preference("3", "de", "longer", "s", ""),
-]
-
-
-def test_audit_per_language_and_flaw():
-    rows = audit(PAIRS, [1, 2, 1, 0, 5], [0, 1, 1, 3, 1], 1)
-    assert [(row.lang, row.flaw, row.n) for row in rows] == [
-        ("de", "", 4),
-        ("de", "off-topic", 1),
-        ("de", "repetition", 2),
-        ("fr", "", 1),
-        ("fr", "off-topic", 1),
-    ]
-    german, _, repetition, *_ = rows
-    # Prompt 1: one right and one tie; prompt 2 wrong; prompt 3 right.
-    assert german.accuracy == pytest.approx((0.75 + 0 + 1) / 3)
-    assert german.longer_wins == pytest.approx((0.75 + 0 + 1) / 3)
-    assert german.mean_margin == pytest.approx((0.5 - 3 + 4) / 3)
-    assert german.ci[0] < german.accuracy < german.ci[1]
-    assert (repetition.accuracy, repetition.longer_wins) == (0.25, 0.25)
-
-
-def test_audit_interval_is_missing_for_one_prompt():
-    french = audit(PAIRS, [1, 2, 1, 0, 5], [0, 1, 1, 3, 1], 1)[-1]
-    assert french.accuracy == 1.0
-    assert all(math.isnan(bound) for bound in french.ci)
-
-
-def test_audit_needs_a_reward_for_every_pair():
-    with pytest.raises(ValueError, match="zip"):
-        audit(PAIRS, [1.0], [0.0], 1)
-    with pytest.raises(ValueError, match="finite"):
-        audit(PAIRS[:1], [math.nan], [0.0], 1)

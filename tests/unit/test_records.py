@@ -48,7 +48,7 @@ def test_rows_survive_json(row):
         records.Pairs,
         records.Verdicts,
         records.Step,
-        records.Audit,
+        records.Judged,
         records.Metric,
     ],
 )

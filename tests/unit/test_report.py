@@ -11,8 +11,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from croco.auditing import audit
 from croco.pairing.verdicts import Verdict
-from croco.records import Audit, Metric, Side, Step
+from croco.records import Judged, Metric, Side, Step
+from croco.report.audit import section
 from croco.report.page import Answers, Pairing, Report, StageRows, Triple, delta, mark, page
 from croco.report.plots import (
     Pool,
@@ -31,10 +33,6 @@ METRICS = [
     Metric("dpo", "mul", "win_rate", 0.5, 0.61, 0.11, [-0.02, 0.2], 32, 8),
     Metric("dpo", "de", "mean_length", 30.0, 24.0, -6.0, [-9.0, -1.0], 16, 8),
     Metric("dpo", "mul", "mean_length", 30.0, 30.0, 0.0, [NAN, NAN], 32, 1),
-]
-AUDITS = [
-    Audit("de", "", 0.8, [0.7, 0.9], 0.5, 1.25, 60),
-    Audit("de", "repetition", 0.9, [0.8, 1.0], 0.4, 1.5, 20),
 ]
 STEPS = [Step(k, k / 4, 0.7 - k / 10, 1e-4, -50.0, -60.0 - k, k / 2, 0.5) for k in range(4)]
 POOLS = [Pool("de", [0.0, 1.0, 2.0], [2.0], [0.0]), Pool("fr", [3.0, 4.0], [4.0], [3.0])]
@@ -65,6 +63,11 @@ def diagnosis(text="plain"):
     }
 
 
+def audited(flaw):
+    rows = [Judged(f"p{k}", "de", flaw, k % 3, 1.0, 9 + k, 9, True, k > 2) for k in range(40)]
+    return section(audit(rows, 1))
+
+
 def report(text="plain"):
     side = Side("de", 0, text, 1.5, 1.5, "length", text)
     return Report(
@@ -72,7 +75,6 @@ def report(text="plain"):
         seed=42,
         result=text,
         metrics=METRICS,
-        audits=AUDITS,
         curves={"dpo": STEPS},
         pools={"dpo": POOLS},
         rows=[StageRows("score", 119, 1, {text: 1})],
@@ -83,6 +85,7 @@ def report(text="plain"):
         recipe=f"name: {text}",
         provenance={"python": "3.11", "git": None, "argv": [text]},
         notes=[text],
+        sections=[audited(text)],
     )
 
 
@@ -116,7 +119,7 @@ def words(html):
 
 
 def test_summary_has_the_agreed_shape():
-    assert summary(METRICS, AUDITS) == {
+    assert summary(METRICS) == {
         "arms": {
             "dpo": {
                 "de": {
@@ -152,13 +155,12 @@ def test_summary_has_the_agreed_shape():
                     },
                 },
             }
-        },
-        "audit": {"de": {"accuracy": 0.8, "ci": [0.7, 0.9], "n": 60, "longer_wins": 0.5}},
+        }
     }
 
 
 def test_summary_is_valid_json():
-    text = json.dumps(summary(METRICS, AUDITS), allow_nan=False)
+    text = json.dumps(summary(METRICS), allow_nan=False)
     assert json.loads(text)["arms"]["dpo"]["average"]["mean_length"]["ci"] == [None, None]
 
 
@@ -204,7 +206,9 @@ def test_page_says_what_was_found():
     assert "+0.21 [+0.10, +0.33] ▲" in text
     assert "-6.0 [-9.0, -1.0] ▼" in text
     assert "dpo average 0.50 0.61 +0.11 [-0.02, +0.20] ▲ 32 8" in text
-    assert "de 0.80 [0.70, 0.90] 0.50 1.25 60" in text
+    # Of 40 rewards 0, 1, 2, ... against 1.0, 13 are right and 13 ties; all chosen but one are longer.
+    assert "de 40 49% [35%, 62%] 99% [96%, 100%] -50 [-62, -36]" in text
+    assert "How far it can be trusted, per language: see the reward audit" in text
     assert "30 (75 %)" in text
     assert "score 119 1 1 \N{MULTIPLICATION SIGN} plain" in text
     assert "chosen · reward 1.50 · de · cut off" in text
