@@ -77,6 +77,8 @@ def audit(
     """
     from croco.auditing import audit as figures_of
 
+    if out:
+        _make(out)
     subject = _subject(reward, set_ or [], home)
     identifier = identifier or subject.identifier
     judged, failed = _judged(subject, files, identifier, lang)
@@ -218,6 +220,15 @@ def _of_model(name: str, home: Path) -> Subject:
     return Subject(name, reward, Resources())
 
 
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(
+            f"--out {out} cannot be made ({error.strerror}): name a folder"
+        ) from error
+
+
 def _write(found: dict[str, Any], out: Path) -> None:
     """The page with plots, and the figures."""
     from croco.provenance import provenance
@@ -239,12 +250,8 @@ def _write(found: dict[str, Any], out: Path) -> None:
         sections=[section(found["languages"])],
     )
     text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "index.html").write_text(page(report, "audit_page.html.jinja"), encoding="utf-8")
-        (out / "summary.json").write_text(text + "\n", encoding="utf-8")
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RecipeError(f"--out {out} is not a folder: name another one") from error
+    (out / "index.html").write_text(page(report, "audit_page.html.jinja"), encoding="utf-8")
+    (out / "summary.json").write_text(text + "\n", encoding="utf-8")
     typer.echo(out / "index.html", err=True)
 
 

@@ -41,15 +41,15 @@ def agreement(
     shared = [id for id in own if id in other]
     why = _why(len(shared), bool(english), is_english)
     mine, theirs = [own[id] for id in shared], [other[id] for id in shared]
+    margins = [_rounded([_margin(pair) for pair in side], side) for side in (mine, theirs)]
+    rewards = [_rounded(_flat(side), side) for side in (mine, theirs)]
     ids = [id for id in shared for _ in range(2)]
     alike = [(1 + np.sign(_margin(a) * _margin(b))) / 2 for a, b in zip(mine, theirs, strict=True)]
     return {
         "prompts": len(shared),
         "drift": drift(own, other, seed, why),
-        "margins": _correlation(
-            [_margin(pair) for pair in mine], [_margin(pair) for pair in theirs], shared, seed, why
-        ),
-        "rewards": _correlation(_flat(mine), _flat(theirs), ids, seed, why),
+        "margins": _correlation(margins, shared, seed, why),
+        "rewards": _correlation(rewards, ids, seed, why),
         "same_order": figure(
             stats.clustered_mean([[float(one)] for one in alike], seed), len(shared), why
         ),
@@ -72,8 +72,9 @@ def of_pools(rows: Iterable[Rewards], lang: str, english: str | None, seed: int)
     why = _why(len(shared), bool(other), lang == english)
 
     def compared(of: Any) -> dict[str, Any]:
-        one, two = ([float(of(side[id])) for id in shared] for side in (own, other))
-        return _correlation(one, two, shared, seed, why)
+        sides = ([side[id] for id in shared] for side in (own, other))
+        values = [_rounded([float(of(pool)) for pool in side], side) for side in sides]
+        return _correlation(values, shared, seed, why)
 
     return {
         "prompts": len(shared),
@@ -111,18 +112,18 @@ def drift(own: Answers, english: Answers, seed: int, why: str = "") -> dict[str,
 
 
 def _correlation(
-    one: Sequence[float], other: Sequence[float], ids: Sequence[str], seed: int, why: str
+    sides: Sequence[Sequence[float]], ids: Sequence[str], seed: int, why: str
 ) -> dict[str, Any]:
     prompts = len(set(ids))
     if prompts < FEWEST:
         return figure(NOTHING, prompts, why or f"{prompts} prompts in both: ranks need {FEWEST}")
-    found = stats.spearman(_rounded(one), _rounded(other), ids, seed)
+    found = stats.spearman(sides[0], sides[1], ids, seed)
     return figure(found, prompts, "the values of one language are all equal: they have no ranks")
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
-    """Values in which those that differ by rounding alone are equal."""
-    scale = max(map(abs, values)) or 1.0
+def _rounded(values: Sequence[float], rewards: Sequence[Sequence[float]]) -> list[float]:
+    """Values made of rewards, in which those that differ by rounding alone are equal."""
+    scale = max((abs(reward) for own in rewards for reward in own), default=0.0) or 1.0
     return [round(value / scale, 9) for value in values]
 
 

@@ -38,13 +38,9 @@ def section(found: Mapping[str, Figures]) -> Section:
             "unknown": unknown(found),
         },
         plots={
-            name: svg
-            for name, svg in {
-                "accuracy": plots.accuracy_plot(found, "audit-accuracy"),
-                "calibration": plots.calibration_plot(found, "audit-calibration"),
-                "drift": plots.drift_plot(found, "audit-drift"),
-            }.items()
-            if svg
+            "accuracy": plots.accuracy_plot(found, "audit-accuracy"),
+            "calibration": plots.calibration_plot(found, "audit-calibration"),
+            "drift": plots.drift_plot(found, "audit-drift"),
         },
     )
 
