@@ -77,6 +77,11 @@ def test_strict_lets_clean_prompts_pass_and_changes_no_identity(croco, project, 
     assert all(line.startswith("done") for line in lines)
 
 
+def test_languages_that_the_recipe_does_not_use_are_compared_too(croco, project):
+    path = project(languages=["en"], name="english")
+    refused(croco("run", path, "--strict"), "'t2' and 'h1'")
+
+
 def translated(project, said, train, **more):
     """A recipe over a model that says the same in Spanish of whatever it is to translate."""
     path = project(train)

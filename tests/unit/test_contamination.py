@@ -55,6 +55,12 @@ def test_shares_are_of_the_evaluation_prompts_own_ngrams():
     assert overlaps([Prompt("t", "en", "x a b c d e f g h i y")], [held]) == []
 
 
+def test_half_is_too_much():
+    held = Prompt("h", "en", "a b c d e f g h i")
+    (row,) = overlaps([Prompt("t", "en", "x a b c d e f g h")], [held])
+    assert row.share == 0.5
+
+
 def test_short_prompts_are_compared_as_a_whole():
     short = Prompt("h", "en", "Who was Ada Lovelace?")
     assert kinds(Prompt("t", "en", "who was ada lovelace"), short) == [("exact", "en", "en")]
