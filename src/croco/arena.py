@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from croco.languages import tag_named
-from croco.promptsets import ORIGINAL
 from croco.records import Key, Prompt, Turn
 
+#: The language that translated prompts were written in.
+ORIGINAL = "en"
 #: The file of a stage `prompts` that counts its repaired prompts by language.
 REPAIRED = "repaired.json"
 ESCAPE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")

@@ -13,7 +13,7 @@ import typer
 
 from croco.cli_audit import audit
 from croco.cli_compare import compare
-from croco.cli_contamination import CHECK, contamination, tell
+from croco.cli_contamination import check, checks, contamination
 from croco.cli_doctor import doctor
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
@@ -60,21 +60,25 @@ def run(
     """Bring a recipe's run to its end; what is done already is not done again."""
     from croco.executors import run_stages
     from croco.executors.local import LocalExecutor
+    from croco.plan import until as cut
     from croco.progress import Reporter
     from croco.runner import check_inputs
 
-    current, stages = _open(recipe, set_, until, home)
-    checked = _open(recipe, set_, CHECK, home)[1] if strict or CHECK in stages else {}
-    stages = checked | stages
+    current, every = _open(recipe, set_, None, home)
+    stages = cut(every, until)
+    if strict:
+        wanted = stages.keys() | {name for name in checks(every) for name in cut(every, name)}
+        stages = {name: stage for name, stage in every.items() if name in wanted}
     check_inputs(current, stages)
     current.store.open()
     current.save()
     with Reporter() as reporter:
         current.link(stages)
         executor = LocalExecutor(reporter.notify)
-        worked = run_stages(current, checked, executor)
-        if checked:
-            tell(current.store.artifact(checked[CHECK]).rows(), strict)
+        worked = 0
+        for name in checks(stages):
+            worked += run_stages(current, cut(stages, name), executor)
+            check(current.store.artifact(stages[name]).rows(), strict)
         worked += run_stages(current, stages, executor)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:

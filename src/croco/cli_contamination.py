@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +13,7 @@ from croco.errors import DataError
 
 if TYPE_CHECKING:
     from croco.records import Overlap
-
-#: The stage that looks for contamination.
-CHECK = "contamination"
+    from croco.stage import Stage
 
 
 def contamination(
@@ -48,10 +46,15 @@ def contamination(
         typer.echo(json.dumps(encode(row), ensure_ascii=False))
     if not found:
         typer.echo("no evaluation prompt can be known from a training prompt", err=True)
-    tell(found, strict)
+    check(found, strict)
 
 
-def tell(rows: Iterable[Overlap], strict: bool) -> None:
+def checks(stages: Mapping[str, Stage]) -> list[str]:
+    """The stages that look for contamination: among prompts as they were written, then translated."""
+    return [name for name, stage in stages.items() if stage.kind == "contamination"]
+
+
+def check(rows: Iterable[Overlap], strict: bool) -> None:
     """Say what is contaminated, if anything is; where that is refused, DataError that says what to do."""
     from croco.report.contamination import in_words
 

@@ -39,13 +39,15 @@ Places = npt.NDArray[np.int64]
 
 class _Characters(dict[int, str]):
     """What each character becomes: letters, digits and marks stay, symbols and characters of scripts
-    without spaces stand alone, and all else is a space."""
+    without spaces stand alone, what has no shape (soft hyphens) goes, and all else is a space."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        kind = unicodedata.category(character)[0]
-        alone = kind == "S" or any(start <= code <= end for start, end in _UNSPACED)
-        self[code] = f" {character} " if alone else character if kind in "LNM" else " "
+        kind = unicodedata.category(character)
+        if kind[0] == "S" or any(start <= code <= end for start, end in _UNSPACED):
+            self[code] = f" {character} "
+        else:
+            self[code] = character if kind[0] in "LNM" else "" if kind == "Cf" else " "
         return self[code]
 
 

@@ -56,7 +56,6 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     policy = models.resolve(recipe.policy, recipe.folder)
     training = _prompts(recipe, "train")
     heldout = _prompts(recipe, "heldout")
-    drafts = [one for stage in (training, heldout) for one in stage.inputs.values()]
     trained = _reward(recipe)
     audited = _audit(recipe, trained)
     samples = _sample(recipe, "sample", policy, training, recipe.sample)
@@ -64,10 +63,7 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     base = _evaluated(recipe, "base.sample", policy, heldout)
     # What is contaminated, and the reward and its audit, are better known before much is spent.
     stages = [
-        *drafts,
-        training,
-        heldout,
-        _contamination(recipe, [*drafts, training, heldout]),
+        *_prepared(recipe, training, heldout),
         *([trained] if trained else []),
         audited,
         samples,
@@ -172,16 +168,26 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
     )
 
 
-def _contamination(recipe: Recipe, read: list[Stage]) -> Stage:
-    inputs = {stage.name: stage for stage in read}
-    return stage_of(
-        recipe,
-        "contamination",
-        contamination.contamination,
-        contamination.Config(),
-        Overlap,
-        inputs,
+def _prepared(recipe: Recipe, training: Stage, heldout: Stage) -> list[Stage]:
+    """The prompts and their contamination, which is looked for before they are translated, and after."""
+    both = [training, heldout]
+    drafts = [one for stage in both for one in stage.inputs.values()]
+    if not drafts:
+        return [*both, _contamination(recipe, "contamination", both)]
+    written = _contamination(recipe, "contamination", drafts)
+    translated = _contamination(recipe, "contamination-translated", [*drafts, *both])
+    return [*drafts, written, *both, translated]
+
+
+def _contamination(recipe: Recipe, name: str, sides: list[Stage]) -> Stage:
+    inputs = {stage.name: stage for stage in sides}
+    source = [recipe.translate.source] if recipe.translate else []
+    config = contamination.Config(
+        train=prompt_files_of(recipe.prompts.train, recipe.folder),
+        heldout=prompt_files_of(recipe.prompts.heldout, recipe.folder),
+        languages=sorted({*recipe.languages, *source}),
     )
+    return stage_of(recipe, name, contamination.contamination, config, Overlap, inputs)
 
 
 def _sample(

@@ -22,8 +22,6 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 #: The end of a file's name that says of how many it is one: `-00000-of-00002.parquet`.
 PART = re.compile(r"-of-(\d+)$")
 SUFFIXES = {".parquet", ".jsonl"}
-#: Where translated prompts have their original, which tells what translation did to them.
-ORIGINAL = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +89,23 @@ class HubRef(BaseModel):
         return f"{HUB}{self.dataset}@{self.commit[:8]}"
 
     def located(self, languages: Collection[str] | None) -> list[Located]:
-        """The Parquet files of some languages and of English, fetched where they are not in the cache.
+        """The Parquet files of some languages, fetched where they are not in the cache.
 
         A language that the data set does not have gives no file. Raises EngineError where that cannot
         be told, since the hub cannot be reached, and RecipeError where no languages are named.
         """
         if languages is None:
             raise RecipeError(f"{self.label} has many languages: say which ones are wanted")
-        wanted = {*languages, ORIGINAL}
-        folder = self._cached()
-        if folder is None or not all(_is_whole(folder, lang) for lang in wanted):
-            folder = self._fetched(wanted)
-        return _located(folder, self.label, wanted)
+        folder = self._cached(languages)
+        if folder is None or not all(_is_whole(folder, lang) for lang in languages):
+            folder = self._fetched(languages)
+        return _located(folder, self.label, languages)
 
-    def _cached(self) -> Path | None:
-        hub = _hub()
+    def _cached(self, wanted: Collection[str]) -> Path | None:
+        """The copy in the client's cache; newer clients refuse one that lacks some of the files."""
+        files = {"allow_patterns": [f"{lang}/*.parquet" for lang in wanted]}
         try:
-            return Path(hub.snapshot_download(**self._where, local_files_only=True))
+            return Path(_hub().snapshot_download(**self._where, **files, local_files_only=True))
         except (OSError, ValueError):  # what the client raises where nothing is there
             return None
 

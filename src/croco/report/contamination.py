@@ -18,13 +18,11 @@ EXAMPLES, NAMED = 12, 3
 
 def contamination(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part | None:
     """Counts of contaminated held-out prompts, per language of the texts that are alike, and examples."""
-    rows = list(inputs["contamination"].rows())
-    heldout = next(name for name in ("translate-heldout", "prompts-heldout") if name in inputs)
-    total = len({row.id for row in inputs[heldout].rows()})
+    last = [name for name in inputs if name.partition("-")[0] == "contamination"][-1]
+    rows = list(inputs[last].rows())
+    total = len({row.id for row in inputs["prompts-heldout"].rows()})
     found = figures(rows, total)
-    section = Section(
-        "contamination", "Contamination", "contamination.html.jinja", found | {"more": len(rows)}
-    )
+    section = Section("contamination", "Contamination", "contamination.html.jinja", found)
     return Part("contamination", found, section)
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from croco.arena import REPAIRED, repaired
+from croco.arena import ORIGINAL, REPAIRED, repaired
 from croco.datafiles import PromptFiles, read_prompts
 from croco.errors import DataError
 from croco.records import Draft, Key, Prompt
@@ -76,10 +76,11 @@ def _wanted(
 ) -> tuple[list[Prompt], set[Key]]:
     """The rows of some files in the wanted languages, or in all, and the keys of those repaired."""
     wanted = {*config.languages, *([config.source] if config.source else [])}
-    rows = read_prompts(files, wanted)
     mended: set[Key] = set()
     if config.repair_escapes:
-        rows, mended = repaired(rows)
+        rows, mended = repaired(read_prompts(files, {*wanted, ORIGINAL}))
+    else:
+        rows = read_prompts(files, wanted)
     return [row for row in rows if every or row.lang in wanted], mended
 
 
