@@ -67,6 +67,9 @@ class Prompted(Section):
     retry_temperature: float = Field(0.7, ge=0, description="where an answer cannot be used")
     max_tokens: int = Field(1024, ge=1)
     dtype: Dtype = "bfloat16"
+    extra: dict[str, Any] | None = Field(
+        None, description="more keys of a request to a server, such as those that turn thinking off"
+    )
     _ref: ModelRef | None = None
     _file: FileRef | None = None
 
@@ -98,6 +101,7 @@ class Prompted(Section):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             dtype=self.dtype,
+            extra=self.extra,
         )
 
 
