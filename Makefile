@@ -1,12 +1,14 @@
 # `make quickstart` watches CroCo tune a real model, `make test` runs the tests, and `make test-vllm`
-# those of vLLM on a CPU, which pins its own torch and so has an environment of its own.
+# those of vLLM on a CPU, which pins its own torch and so has an environment of its own, and
+# `make test-euroeval` those of the real EuroEval, which has one too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM := .venv-vllm
+EUROEVAL := .venv-euroeval
 
-.PHONY: quickstart test test-vllm check clean
+.PHONY: quickstart test test-vllm test-euroeval check clean
 
 quickstart: $(STAMP)
 	$(BIN)/croco run recipes/quickstart.yaml
@@ -16,6 +18,10 @@ test: $(STAMP)
 
 test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/python -m pytest tests/servers/test_vllm.py tests/servers/test_vllm_server.py
+
+# Installs the real EuroEval: some 7 GB and ten minutes.
+test-euroeval: $(STAMP)
+	CROCO_TEST_EUROEVAL=$(CURDIR)/$(EUROEVAL) $(BIN)/python -m pytest tests/e2e/test_euroeval_install.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -39,4 +45,4 @@ $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM) store runs
+	rm -rf $(VENV) $(VLLM) $(EUROEVAL) store runs

@@ -11,9 +11,19 @@ from pydantic import Field
 from croco.settings import Language, Section
 
 #: The one place where EuroEval is pinned: the last version before the paper's runs of April 2026
-#: (arXiv 2605.26293), and vLLM as the paper's own requirements have it.
-EUROEVAL, VLLM = "17.2.0", "0.19.0"
-PACKAGES = [f"euroeval[generative]=={EUROEVAL}", f"vllm=={VLLM}"]
+#: (arXiv 2605.26293). Beside it what its extra `generative` is for, as the paper's own requirements have
+#: it; by the extra itself, pip tries versions for more than half an hour.
+EUROEVAL = "17.2.0"
+PACKAGES = [
+    f"euroeval=={EUROEVAL}",
+    "vllm==0.19.0",
+    "transformers==4.57.6",
+    "huggingface-hub==0.36.2",
+    "datasets==4.8.4",
+    "bitsandbytes==0.49.2",
+    "timm==1.0.26",
+    "ray==2.53.0",
+]
 PINNED = re.compile(r"euroeval(?:\[[\w,-]+\])?==(\d[\w.]*)")
 #: What the command line is built with; a recipe may not say it a second time.
 OURS = ("--model", "--dataset", "--language", "--task", "--num-iterations", "--cache-dir")

@@ -16,6 +16,9 @@ from typing import Any
 
 from croco.errors import DataError
 
+#: Answers of models stand in some lines, with all that Unicode takes for the end of a line.
+NEWLINE = "\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -50,7 +53,7 @@ def read_results(path: Path) -> tuple[list[Result], list[Dropped]]:
     A bad line costs itself alone. Raises DataError where there is no such file or it is not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split(NEWLINE)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}): give a results file of EuroEval"
@@ -76,7 +79,7 @@ def read_results(path: Path) -> tuple[list[Result], list[Dropped]]:
 def keep_whole_lines(path: Path) -> None:
     """Take lines that are no JSON out of a results file: EuroEval refuses the whole file for one."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split(NEWLINE)
         whole = [line for line in lines if _is_json(line)]
         path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
 

@@ -79,7 +79,7 @@ def benchmark(config: Config, context: Context) -> list[Benchmarked]:
     keep_whole_lines(folder / RESULTS)
     _run(line, folder, context, len(wanted))
     found, reasons = _results(folder / RESULTS)
-    _refuse_missing(config, wanted, found, reasons)
+    _refuse_missing(config, folder / LOG, wanted, found, reasons)
     for name in (RESULTS, LOG):
         shutil.copy(folder / name, context.files / name)
     return [
@@ -91,7 +91,7 @@ def benchmark(config: Config, context: Context) -> list[Benchmarked]:
 
 def _run(line: Sequence[str], folder: Path, context: Context, wanted: int) -> None:
     """Run EuroEval to its end, its words to a log and to progress; StageError where it fails."""
-    last = ""
+    last, done = "", _Done(folder / RESULTS)
     with (
         (folder / LOG).open("a", encoding="utf-8") as log,
         _process(line, folder, surroundings(context.resources.device)) as process,
@@ -100,12 +100,12 @@ def _run(line: Sequence[str], folder: Path, context: Context, wanted: int) -> No
             log.write(text)
             log.flush()
             last = _shown(text) or last
-            context.progress(min(_done(folder), wanted - 1), wanted, last)
+            context.progress(min(done.count(), wanted - 1), wanted, last)
     code = process.returncode
     if code:
         raise StageError(
             f"EuroEval ended with exit code {code} ({last or 'it said nothing'}) after"
-            f" {_done(folder)} of {wanted} data sets, which are kept: mend the cause, which"
+            f" {done.count()} of {wanted} data sets, which are kept: mend the cause, which"
             f" {folder / LOG} tells, and run again"
         )
 
@@ -142,9 +142,17 @@ def _shown(text: str) -> str:
     return CONTROL.sub("", text.rstrip().rpartition("\r")[2]).strip()[:160]
 
 
-def _done(folder: Path) -> int:
-    path = folder / RESULTS
-    return len(read_results(path)[0]) if path.exists() else 0
+class _Done:
+    """Counts results, which EuroEval may write megabytes of: the file is read when it has grown."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size, self.found = path, 0, 0
+
+    def count(self) -> int:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size != self.size:
+            self.size, self.found = size, len(read_results(self.path)[0])
+        return self.found
 
 
 def _results(path: Path) -> tuple[dict[str, Result], dict[str, str]]:
@@ -160,14 +168,18 @@ def _results(path: Path) -> tuple[dict[str, Result], dict[str, str]]:
 
 
 def _refuse_missing(
-    config: Config, wanted: Sequence[str], found: Mapping[str, Result], reasons: Mapping[str, str]
+    config: Config,
+    log: Path,
+    wanted: Sequence[str],
+    found: Mapping[str, Result],
+    reasons: Mapping[str, str],
 ) -> None:
     missing = [name for name in wanted if name not in found]
     if missing and (len(missing) > config.allow_failed * len(wanted) or not found):
         why = next((f" ({reasons[name]})" for name in missing if name in reasons), "")
         raise OwedError(
             f"EuroEval gave no result on {len(missing)} of {len(wanted)} data sets:"
-            f" {', '.join(missing)}{why}; its log {LOG} says why: run again to try these alone,"
+            f" {', '.join(missing)}{why}; {log} says why: run again to try these alone,"
             " leave them out of evaluate.benchmark.datasets, or raise allow_failed to go on without"
         )
 
