@@ -14,6 +14,7 @@ LAYERS = [
     {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
+    {"paired"},
     {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
     {"arena", "promptsets"},
     {

@@ -61,19 +61,12 @@ def compare(
     Answers are compared in both orders where the judge is a model. What is judged is kept: the same
     command goes on where it was stopped.
     """
+    from croco import recipe_file
     from croco.runs import Run
 
-    values, folder = _evaluation(judge)
-    sides = [_side(one, home) for one in (a, b)]
-    asked = [str(path.resolve()) for path in prompts or []]
-    asked += [one for _, own in sides for one in own if one not in asked]
-    recipe = {
-        "name": name or _name(a, b),
-        "languages": lang or [],
-        "compare": {"base": [sides[0][0]], "tuned": [sides[1][0]], "prompts": asked},
-        **values,
-    }
-    run = Run(home, _recipe(recipe, set_ or [], folder / judge.name))
+    recipe = _recipe(a, b, judge, prompts or [], lang or [], home)
+    recipe["name"] = name or _name(a, b)
+    run = Run(home, recipe_file.parse(recipe_file.overridden(recipe, set_ or []), judge))
     figures = _figures(run)
     if json_:
         typer.echo(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
@@ -89,8 +82,8 @@ def _name(a: str, b: str) -> str:
     return "compare-" + "-vs-".join(part.strip("-.")[-40:].strip("-.") for part in parts)
 
 
-def _evaluation(path: Path) -> tuple[dict[str, Any], Path]:
-    """The sections of a recipe that judge, and the folder that their paths start from."""
+def _evaluation(path: Path) -> dict[str, Any]:
+    """The sections of a recipe that judge."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -108,16 +101,24 @@ def _evaluation(path: Path) -> tuple[dict[str, Any], Path]:
     if unknown:
         raise RecipeError(f"{path}: unknown key {unknown[0]!r}: known here are {', '.join(_KEPT)}")
     found |= {key: values[key] for key in ("resources", "seed") if key in values}
-    return found, path.parent
+    return found
 
 
 _KEPT = ("judge", "tie", "identifier", "second_identifier")
 
 
-def _recipe(values: dict[str, Any], overrides: list[str], path: Path) -> Any:
-    from croco import recipe_file
-
-    return recipe_file.parse(recipe_file.overridden(values, overrides), path)
+def _recipe(
+    a: str, b: str, judge: Path, prompts: list[Path], languages: list[str], home: Path
+) -> dict[str, Any]:
+    """The recipe of a comparison, but for its name."""
+    sides = [_side(one, home) for one in (a, b)]
+    asked = [str(path.resolve()) for path in prompts]
+    asked += [one for one in dict.fromkeys(sides[0][1] + sides[1][1]) if one not in asked]
+    return {
+        "languages": languages,
+        "compare": {"base": [sides[0][0]], "tuned": [sides[1][0]], "prompts": asked},
+        **_evaluation(judge),
+    }
 
 
 def _side(name: str, home: Path) -> tuple[str, list[str]]:

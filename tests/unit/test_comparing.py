@@ -12,10 +12,10 @@ from croco.comparing import (
     Comparison,
     judged,
     length_controlled,
-    paired_arms,
     prompts_needed,
     values_of,
 )
+from croco.paired import paired_arms
 from croco.report.judged import comparisons_part
 from croco.stats import tail
 

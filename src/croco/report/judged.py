@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from croco.comparing import Comparison, Judged, paired_arms
+from croco.comparing import Comparison, Judged
+from croco.paired import paired_arms
 from croco.report.lengths import length_plot, rate_plot
 from croco.report.page import Section
 from croco.report.parts import Part
