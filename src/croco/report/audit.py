@@ -136,8 +136,10 @@ def _points(path: str) -> Callable[[Figures], str]:
 
     def cell(figures: Figures) -> str:
         one = figures[path]
-        ci = [None if bound is None else 100 * bound for bound in one["ci"]]
-        return _interval(None if one["value"] is None else 100 * one["value"], ci, "{:+.0f}")
+        value, *ci = (
+            None if bound is None else round(100 * bound) for bound in (one["value"], *one["ci"])
+        )
+        return _interval(value, ci, "{:+d}")
 
     return cell
 

@@ -75,8 +75,10 @@ def _outcomes(
     except Exception as error:
         if len(pairs) == 1:
             return [Failure.of(pairs[0].key, error)]
-        # One by one, so that the pair at fault alone is lost and named.
-        return [one for pair in pairs for one in _outcomes([pair], scorer, identifier)]
+        # By halves, so that the pair at fault alone is lost and named.
+        half = len(pairs) // 2
+        halves = pairs[:half], pairs[half:]
+        return [one for part in halves for one in _outcomes(part, scorer, identifier)]
 
 
 def _judge(
