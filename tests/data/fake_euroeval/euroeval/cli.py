@@ -2,6 +2,7 @@
 `exit` (code) after `after` data sets, `sleep` (seconds per data set)."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -38,7 +39,8 @@ def benchmark():
             sys.exit(manners["exit"])
         if name in done or name in manners.get("skip", ()):
             continue
-        print(f"Benchmarking on {name}...")
+        with contextlib.suppress(OSError):  # a logger says nothing of a pipe that is broken
+            print(f"Benchmarking on {name}...", flush=True)
         time.sleep(manners.get("sleep", 0))
         with RESULTS.open("a") as file:
             file.write("\n" + json.dumps(_line(args, name, tuned)))
