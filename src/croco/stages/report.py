@@ -73,7 +73,7 @@ def report(config: Config, context: Context) -> list[Metric]:
     rows = {arm: own.rows for arm, own in judged.items()}
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
     parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
-    asked = list(inputs["prompts-heldout"].rows())
+    asked = list(_asked(inputs, "heldout").rows())
     made = Report(
         name=config.recipe["name"],
         seed=seed,
@@ -198,7 +198,7 @@ def _diagnoses(recipe: dict[str, Any], inputs: Mapping[str, Sealed]) -> list[dic
 
 def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
     """The first dozen pairs of each prompt language."""
-    prompts = _texts(inputs["prompts-train"])
+    prompts = _texts(_asked(inputs, "train"))
     shown: Counter[str] = Counter()
     for row in inputs[f"{arm}.pair"].rows():
         for pair in row.pairs:
@@ -206,6 +206,11 @@ def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
             if shown[pair.prompt_lang] <= EXAMPLES:
                 prompt = prompts[row.id, pair.prompt_lang]
                 yield Triple(arm, row.id, pair.prompt_lang, prompt, pair.chosen, pair.rejected)
+
+
+def _asked(inputs: Mapping[str, Sealed], which: str) -> Sealed:
+    """The prompts as they were asked: translated, where the run translates."""
+    return inputs.get(f"translate-{which}") or inputs[f"prompts-{which}"]
 
 
 def _texts(sealed: Sealed) -> dict[tuple[str, str], str]:
