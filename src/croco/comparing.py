@@ -24,6 +24,10 @@ from croco.stats import NAN, RESAMPLES, Interval, average_difference, resampled
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
+#: How the statement begins that there is no length to control for.
+NO_TERM = "all length differences are the same, so that there is no length term"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One base and one tuned answer to a prompt: the verdicts on tuned, both lengths in characters, and
@@ -198,17 +202,13 @@ def length_controlled(
         return Interval(NAN, NAN, NAN), NAN, []
     clusters = {id: k for k, id in enumerate(sorted({row.id for row in rows}))}
     languages = sorted({row.lang for row in rows})
-    fits, notes = [], []
+    fits, constant = [], []
     for lang in languages:
-        own = [row for row in rows if row.lang == lang]
-        fit, varies = _fit(own, clusters)
+        fit, varies = _fit([row for row in rows if row.lang == lang], clusters)
         fits.append(fit)
-        if not varies:
-            where = f" in {lang}" if len(languages) > 1 else ""
-            notes.append(
-                f"all length differences are the same{where}: there is no length term, and the"
-                " length-controlled rate is the plain one"
-            )
+        constant += [] if varies else [lang]
+    where = f" in {', '.join(constant)}" if len(languages) > 1 else ""
+    notes = [f"{NO_TERM}{where}: the length-controlled rate is the plain one"] if constant else []
     term = _mean([float(fit.terms[1]) for fit in fits])
     interval = resampled(
         lambda drawn: np.asarray(np.mean([fit.rates(drawn) for fit in fits], axis=0)),

@@ -16,7 +16,7 @@ from croco.engines.fake import FakeEngine, guess_language
 from croco.records import Completion
 
 #: What being shown first is worth, what a tie may be apart, and how often a verdict is forgotten.
-LEANING, TIE, FORGOTTEN = 0.05, 0.03, 0.04
+LEANING, TIE, FORGOTTEN = 0.03, 0.04, 0.04
 
 
 class FakeJudge(FakeEngine):

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from croco.comparing import Comparison, Judged
+from croco.comparing import NO_TERM, Comparison, Judged
 from croco.paired import paired_arms
+from croco.records import MULTIPLE, UNTRAINED
 from croco.report.lengths import length_plot, rate_plot
 from croco.report.page import Section
 from croco.report.parts import Part
@@ -35,7 +36,10 @@ def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
     """An arm's figures as JSON; statements stand once, with the languages they are true of."""
     notes: dict[str, list[str]] = {}
     for lang, own in reversed(list(found.items())):  # what is true of all comes first
+        averaged = lang in (MULTIPLE, UNTRAINED)
         for note in own.notes:
+            if note.startswith(NO_TERM) and not averaged:
+                continue  # the average names the languages
             notes.setdefault(note, []).append(lang_name(lang))
     return {
         "languages": {lang_name(lang): _language(own) for lang, own in found.items()},
