@@ -12,7 +12,7 @@ from croco.settings import Language, Section
 
 #: The one place where EuroEval is pinned: the last version before the paper's runs of April 2026
 #: (arXiv 2605.26293). Beside it what its extra `generative` is for, as the paper's own requirements have
-#: it; by the extra itself, pip tries versions for more than half an hour.
+#: it; by the extra itself, pip tries versions for a long time.
 EUROEVAL = "17.2.0"
 PACKAGES = [
     f"euroeval=={EUROEVAL}",

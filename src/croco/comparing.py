@@ -18,14 +18,17 @@ import numpy as np
 from croco import length
 from croco.arrays import Floats
 from croco.records import MULTIPLE, UNTRAINED
-from croco.stats import NAN, RESAMPLES, Interval, average_difference, resampled
+from croco.stats import NAN, RESAMPLES, Interval, at_the_edge, average_difference, resampled
 
 #: What a verdict on tuned is worth; "none" is a verdict that the judge did not give.
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
-#: How the statement begins that there is no length to control for.
-NO_TERM = "all length differences are the same, so that there is no length term"
+#: Statements on lengths that leave a length-controlled rate as the plain one, or unknown.
+NO_TERM = (
+    "there is no length term, since all length differences are the same: the rate is the plain one"
+)
+ALL_TOLD = "length alone tells every verdict, so that nobody knows what equal lengths would give"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,10 @@ def is_trained(lang: str, trained: Collection[str] | None) -> bool:
 def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Judged:
     known = [row for row in rows if not math.isnan(row.value)]
     said = [verdict for row in known for verdict in row.verdicts]
+    rate = _rate(values_of(known), seed, resamples)
     controlled, term, notes = length_controlled(known, seed, resamples)
+    if rate.mean in (0.0, 1.0):  # length has nothing to explain
+        controlled = rate
     both = [row for row in known if len(row.verdicts) == 2]
     return Judged(
         lang=lang,
@@ -137,7 +143,7 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         ties=said.count("tie"),
         losses=said.count("loss"),
         unparseable=len(rows) - len(known),
-        win_rate=_rate(values_of(known), seed, resamples),
+        win_rate=rate,
         length_controlled=controlled,
         length_term=term,
         language_adjusted=_rate(values_of(known, adjusted=True), seed, resamples),
@@ -164,11 +170,12 @@ def values_of(rows: Sequence[Comparison], adjusted: bool = False) -> Values:
 
 
 def _rate(values: Values, seed: int, resamples: int) -> Interval:
-    """The win rate; its interval is that of its difference from one half."""
+    """The win rate; its interval is that of its difference from one half, or exact at 0 and 1."""
     half = {lang: {id: [0.5] for id in own} for lang, own in values.items()}
     found = average_difference(half, values, seed, resamples)
     delta = found.delta
-    return Interval(found.tuned, 0.5 + delta.low, 0.5 + delta.high)
+    interval = Interval(found.tuned, 0.5 + delta.low, 0.5 + delta.high)
+    return at_the_edge(interval, found.clusters)
 
 
 def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
@@ -202,14 +209,12 @@ def length_controlled(
         return Interval(NAN, NAN, NAN), NAN, []
     clusters = {id: k for k, id in enumerate(sorted({row.id for row in rows}))}
     languages = sorted({row.lang for row in rows})
-    fits, constant = [], []
-    for lang in languages:
-        fit, varies = _fit([row for row in rows if row.lang == lang], clusters)
-        fits.append(fit)
-        constant += [] if varies else [lang]
-    where = f" in {', '.join(constant)}" if len(languages) > 1 else ""
-    notes = [f"{NO_TERM}{where}: the length-controlled rate is the plain one"] if constant else []
+    own = {lang: [row for row in rows if row.lang == lang] for lang in languages}
+    fits = [_fit(some, clusters) for some in own.values()]
+    notes = _length_notes(own)
     term = _mean([float(fit.terms[1]) for fit in fits])
+    if any(map(_told_by_length, own.values())):
+        return Interval(NAN, NAN, NAN), NAN, notes
     interval = resampled(
         lambda drawn: np.asarray(np.mean([fit.rates(drawn) for fit in fits], axis=0)),
         len(clusters),
@@ -217,6 +222,30 @@ def length_controlled(
         resamples,
     )
     return interval, term, notes
+
+
+def _length_notes(languages: Mapping[str, Sequence[Comparison]]) -> list[str]:
+    """What length differences do not allow to say, and in which of several languages."""
+    notes = []
+    for statement, holds in ((NO_TERM, _all_alike), (ALL_TOLD, _told_by_length)):
+        found = [lang for lang, rows in languages.items() if holds(rows)]
+        where = f" ({', '.join(found)})" if len(languages) > 1 else ""
+        notes += [f"{statement}{where}"] if found else []
+    return notes
+
+
+def _all_alike(rows: Sequence[Comparison]) -> bool:
+    return len({row.lengths[1] - row.lengths[0] for row in rows}) < 2
+
+
+def _told_by_length(rows: Sequence[Comparison]) -> bool:
+    """Whether all wins are longer than all losses, or the other way round: then no fit is the best."""
+    gaps: dict[float, list[int]] = {}
+    for row in rows:
+        gaps.setdefault(row.value, []).append(row.lengths[1] - row.lengths[0])
+    if gaps.keys() != {0.0, 1.0}:
+        return False
+    return max(gaps[0.0]) < min(gaps[1.0]) or max(gaps[1.0]) < min(gaps[0.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +268,8 @@ class _Fit:
         return np.where(drawn, rates, NAN)
 
 
-def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> tuple[_Fit, bool]:
-    """A language's fit, each prompt weighing one; and whether its length differences vary."""
+def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> _Fit:
+    """A language's fit, each prompt weighing one."""
     values = np.array([row.value for row in rows])
     gaps = np.array([row.lengths[1] - row.lengths[0] for row in rows], dtype=np.float64)
     places = np.array([clusters[row.id] for row in rows])
@@ -253,7 +282,7 @@ def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> tuple[_Fit,
     size = len(clusters)
     slopes = [np.bincount(places, slope * part, size) for part in (1.0, terms)]
     bends = [np.bincount(places, bend * part, size) for part in (1.0, terms, terms**2)]
-    return _Fit(fit, np.column_stack(slopes), np.column_stack(bends)), found is not None
+    return _Fit(fit, np.column_stack(slopes), np.column_stack(bends))
 
 
 def prompts_needed(

@@ -43,15 +43,24 @@ class Gamed:
     preferences: Floats
 
 
-def preferences_of(raw: Sequence[float]) -> Floats:
-    """AlpacaEval's raw preferences (1: baseline, 2: model, 1.5 or 0: a draw) as shares from 0 to 1."""
-    values = np.asarray(raw, dtype=np.float64)
+def preferences_of(raw: Sequence[float | None]) -> Floats:
+    """AlpacaEval's raw preferences (1: baseline, 2: model, 1.5 or 0: a draw) as shares from 0 to 1.
+
+    What was not judged, None or NaN, is NaN.
+    """
+    values = np.array([np.nan if one is None else one for one in raw], dtype=np.float64)
     return np.where(values == 0.0, 0.5, values - 1.0)
 
 
-def alpaca_figures(raw: Sequence[float]) -> dict[str, float]:
-    """AlpacaEval's win rate, standard error and discrete win rate, in per cent, and its counts."""
+def alpaca_figures(raw: Sequence[float | None]) -> dict[str, float]:
+    """AlpacaEval's win rate, standard error and discrete win rate, in per cent, and its counts.
+
+    They are of what was judged. Raises ValueError where nothing was.
+    """
     values = preferences_of(raw)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError("nothing was judged: there are no figures")
     wins, losses = int((values > 0.5).sum()), int((values < 0.5).sum())
     draws = len(values) - wins - losses
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
@@ -75,17 +84,21 @@ def alpaca_fit(
 ) -> Weights:
     """AlpacaEval's whole fit, without its L1 penalty; arrays have one value per instruction.
 
-    Raises ValueError where all lengths differ by the same, so that there is no length term.
+    A preference may be NaN where an instruction was not judged. The baseline against itself has no
+    weights. Raises ValueError where else all lengths differ by the same: there is no length term.
     """
     terms = standardised(np.subtract(baseline_lengths, model_lengths, dtype=np.float64))
+    judged = ~np.isnan(preferences)
+    if terms is None and np.all(preferences[judged] == 0.5):
+        return Weights(0.0, 0.0, 0.0)
     if terms is None:
         raise ValueError("all answers differ from the baseline's by the same length")
-    own = np.column_stack([terms, difficulties, np.ones(len(terms))])
+    own = np.column_stack([terms, difficulties, np.ones(len(terms))])[judged]
     rows = np.column_stack(
         [np.tanh(gamed.differences), gamed.difficulties, np.zeros(len(gamed.differences))]
     )
     weights = np.concatenate([np.ones(len(own)), np.full(len(rows), GAMED_WEIGHT)])
-    outcomes = np.concatenate([preferences, gamed.preferences])
+    outcomes = np.concatenate([preferences[judged], gamed.preferences])
     length, difficulty, model = logistic_fit(np.vstack([own, rows]), outcomes, weights, ridge=0.0)
     return Weights(float(length), float(difficulty), float(model))
 

@@ -162,17 +162,18 @@ def accuracy_interval(
 
 
 def share_interval(values: Sequence[float], clusters: Sequence[Hashable], seed: int) -> Interval:
-    """The mean of values from 0 to 1, grouped by `clusters`.
-
-    Where all are 0, or all are 1, resampling shows no spread; the far bound is then Clopper and
-    Pearson's for as many independent clusters, 0.025 ** (1 / n).
-    """
+    """The mean of values from 0 to 1, grouped by `clusters`; see `at_the_edge`."""
     groups = grouped(values, clusters)
-    found = clustered_mean(groups, seed)
-    if len(groups) > 1 and found.mean in (0.0, 1.0):
-        bound = TAIL ** (1 / len(groups))
-        return Interval(1.0, bound, 1.0) if found.mean else Interval(0.0, 0.0, 1 - bound)
-    return found
+    return at_the_edge(clustered_mean(groups, seed), len(groups))
+
+
+def at_the_edge(found: Interval, clusters: int) -> Interval:
+    """A share's interval; where all are 0, or all are 1, resampling shows no spread, and the far bound is
+    then Clopper and Pearson's for as many independent clusters, 0.025 ** (1 / n)."""
+    if clusters < 2 or found.mean not in (0.0, 1.0):
+        return found
+    bound = TAIL ** (1 / clusters)
+    return Interval(1.0, bound, 1.0) if found.mean else Interval(0.0, 0.0, 1 - bound)
 
 
 def preferred(chosen: Sequence[float], rejected: Sequence[float]) -> list[float]:

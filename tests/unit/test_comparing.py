@@ -9,6 +9,7 @@ import pytest
 
 from croco import length
 from croco.comparing import (
+    ALL_TOLD,
     Comparison,
     judged,
     length_controlled,
@@ -17,7 +18,7 @@ from croco.comparing import (
 )
 from croco.paired import paired_arms
 from croco.report.judged import comparisons_part
-from croco.stats import tail
+from croco.stats import Interval, tail
 
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
@@ -141,9 +142,20 @@ def test_intervals_cover_what_is_true():
 
 def test_one_side_always_wins():
     found = judged([row(k, ["win", "win"], (10, 10 + k)) for k in range(30)], 1)["en"]
-    assert found.win_rate.mean == 1.0
-    assert 0.99 < found.length_controlled.mean <= 1.0
+    exact = Interval(1.0, 0.025 ** (1 / 30), 1.0)
+    assert found.win_rate == found.length_controlled == exact
     assert math.isfinite(found.length_term)
+
+
+def test_where_length_tells_every_verdict_no_rate_is_made_up():
+    rows = [row(k, ["win" if k > 9 else "loss"], (50, 41 + k)) for k in range(30)]
+    found = judged(rows, 1)["en"]
+    assert math.isnan(found.length_controlled.mean)
+    assert found.notes == [ALL_TOLD]
+    assert found.win_rate.mean == 20 / 30
+    both = judged([*rows, *sample(20, langs=("es",))], 1)
+    assert both["mul"].notes == [f"{ALL_TOLD} (en)"]
+    assert math.isfinite(both["es"].length_controlled.mean)
 
 
 def test_arms_are_paired_by_prompt():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from croco.comparing import NO_TERM, Comparison, Judged
+from croco.comparing import ALL_TOLD, NO_TERM, Comparison, Judged
 from croco.paired import paired_arms
 from croco.records import MULTIPLE, UNTRAINED
 from croco.report.lengths import length_plot, rate_plot
@@ -38,7 +38,7 @@ def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
     for lang, own in reversed(list(found.items())):  # what is true of all comes first
         averaged = lang in (MULTIPLE, UNTRAINED)
         for note in own.notes:
-            if note.startswith(NO_TERM) and not averaged:
+            if note.startswith((NO_TERM, ALL_TOLD)) and not averaged:
                 continue  # the average names the languages
             notes.setdefault(note, []).append(lang_name(lang))
     return {
