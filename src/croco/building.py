@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from croco.datafiles import FileRef, PromptFiles, refer, refer_prompts
 from croco.engines import ENGINES
@@ -12,34 +12,14 @@ from croco.errors import RecipeError
 from croco.judging import JUDGES
 from croco.languages import IDENTIFIERS
 from croco.plugins import check_name, source_digest
-from croco.recipe import AnyRecipe
+from croco.recipe import AnyRecipe, StageKind
 from croco.reward_settings import RewardConfig
 from croco.rewards import SCORERS
 from croco.settings import Resources
 from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
-VERSIONS = dict.fromkeys(
-    (
-        "answers",
-        "prompts",
-        "translate",
-        "contamination",
-        "sample",
-        "reward",
-        "score",
-        "pair",
-        "train",
-        "language",
-        "judge",
-        "audit",
-        "benchmark",
-        "sentences",
-        "loss",
-        "report",
-    ),
-    1,
-) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
+VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
 
 
 def stage_of(

@@ -22,6 +22,7 @@ StageKind = Literal[
     "answers",
     "prompts",
     "translate",
+    "contamination",
     "sample",
     "reward",
     "score",

@@ -247,8 +247,8 @@ def resamples_of(count: int, seed: int, resamples: int) -> Iterator[Floats]:
 
     Equal arguments give equal draws: the figures of a run ask for the same ones many times over.
     """
-    drawn = _drawn(count, seed, resamples)
-    yield from (_kept(count, seed, resamples) if count * resamples <= KEPT else drawn)
+    draw = _kept if count * resamples <= KEPT else _drawn
+    yield from draw(count, seed, resamples)
 
 
 @lru_cache(maxsize=1)

@@ -132,10 +132,13 @@ def test_intervals_cover_what_is_true():
     """Of 95 % intervals about that many hold the true rate: two answers a prompt, alike within it."""
     truth, covered = 1 / (1 + math.exp(-0.3)), 0
     plain, runs = 0, 200
+    lengths = np.arange(50, 400)
+    gaps = np.subtract.outer(lengths, lengths)
+    raw = float(np.mean(1 / (1 + np.exp(-0.3 - 0.8 * np.tanh(gaps / 143)))))
     for seed in range(runs):
         found = judged(sample(prompts=80, seed=1000 + seed, answers=2), seed, 400)["en"]
         covered += found.length_controlled.low <= truth <= found.length_controlled.high
-        plain += found.win_rate.low <= 0.5 + 0.06983 <= found.win_rate.high
+        plain += found.win_rate.low <= raw <= found.win_rate.high
     assert 0.90 <= covered / runs <= 0.985
     assert 0.90 <= plain / runs <= 0.985
 
@@ -219,9 +222,7 @@ def test_what_cannot_be_told_is_said_and_no_nan_is_written(rows, said):
     found = judged(rows, 1)
     assert any(said in note for note in found["mul"].notes)
     part = comparisons_part({"arm": rows, "other": rows}, {"arm": found, "other": found}, 1)
-    text = json.dumps(part.figures, allow_nan=False)
-    assert said in text
-    assert "nan" not in text.lower().replace("nannte", "")
+    assert said in json.dumps(part.figures, allow_nan=False)
 
 
 def test_what_is_unparseable_leaves_the_others_as_they_are():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from croco import rewards
@@ -46,8 +47,6 @@ class ScoredJudge:
 
 def finite(scores: list[float]) -> list[float]:
     """The scores; ValueError where one is not a finite number."""
-    import math
-
     if not all(map(math.isfinite, scores)):
         raise ValueError("scores must be finite numbers")
     return scores
