@@ -265,7 +265,7 @@ def _items(stage: Stage, store: Store, earlier: Artifact | None, shard: int) -> 
     tables = {
         name: {row.key: row for row in store.artifact(source).read(shard)}
         for name, source in stage.inputs.items()
-        if issubclass(source.record, Keyed)
+        if issubclass(source.record, Keyed) and name not in stage.aside
     }
     keys = sorted(set.intersection(*(set(table) for table in tables.values())))
     if stage.unit == "row":
@@ -287,7 +287,8 @@ def _context(stage: Stage, store: Store, files: Path, notify: Notify) -> Context
     def progress(done: int, total: int, text: str) -> None:
         notify(stage.name, done, total, text)
 
-    return Context(inputs, files, stage.resources, progress)
+    work = store.artifact(stage).work
+    return Context(inputs, files, stage.resources, progress, work)
 
 
 def _order(row: Any) -> Any:

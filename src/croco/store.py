@@ -5,7 +5,7 @@
     store/<identity>/shard-00000.parquet sealed rows, sorted by key
     store/<identity>/shard-00000.failed.jsonl  rows that the shard was sealed without, where allowed
     store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
-    store/<identity>/journals/           shards in work, and files in the making
+    store/<identity>/journals/           shards in work, and files in the making (`work`: checkpoints)
 
 A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole.
 Sealing writes a temporary file and links it into place, so the first sealer wins and there are no
@@ -106,6 +106,7 @@ class Artifact:
         self.record = record
         self.shards = shards
         self.files = root / "files"
+        self.work = root / "journals" / "work"
 
     def path(self, shard: int) -> Path:
         """Where a shard is sealed."""

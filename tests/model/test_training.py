@@ -16,11 +16,10 @@ pytest.importorskip("trl")
 
 from croco.errors import EngineError
 from croco.models import ModelRef
-from croco.recipe import TrainConfig
 from croco.records import Step
 from croco.settings import Resources
-from croco.training import Example, preference
-from croco.training import steps as steps_of_trl
+from croco.training import Example, Job, Place, preference
+from croco.training_settings import TrainConfig
 
 pytestmark = pytest.mark.model
 EOS, WORDS = 1, 60
@@ -93,7 +92,8 @@ def run(
     config = TrainConfig.model_validate(settings | changes)
     policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
     resources = Resources(micro_batch=micro, device="cpu", threads=1)
-    return preference.train(config, examples(), policy, out, seed, resources, told)
+    place = Place(out, out.with_name(f"{out.name}-work"), resources, told)
+    return preference.train(Job(config, policy, examples(), seed=seed), place)
 
 
 def weights(out: Path) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def trained_on(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, method:
 
         return patched
 
-    head = steps_of_trl.project_responses_only
-    monkeypatch.setattr(steps_of_trl, "project_responses_only", spy(head))
+    head = preference.project_responses_only
+    monkeypatch.setattr(preference, "project_responses_only", spy(head))
     run(source, out, method, micro=3, epochs=1)
     found = set()
     for batch in seen:
@@ -228,12 +228,13 @@ def test_what_is_written(
     steps = run(source, out, told=lambda *word: told.append(word))
     assert capfd.readouterr() == ("", "")
     assert [word[:2] for word in told] == [(n, 4) for n in range(1, 5)]
-    assert told[0][2] == "loss 0.693"
+    assert told[0][2].startswith("loss 0.693, ")
     assert steps[0].learning_rate == pytest.approx(1e-2)
     tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {f.name for f in out.iterdir()} == tokenizer | {
         "adapter_config.json",
         "adapter_model.safetensors",
+        "log.jsonl",
     }
     for name in tokenizer:
         assert (out / name).read_bytes() == (source / name).read_bytes()
@@ -256,17 +257,20 @@ def test_what_is_written(
 
 
 @METHODS
-def test_an_example_that_is_too_long_is_refused(source: Path, tmp_path: Path, method: str) -> None:
-    longest = max(len(e.prompt_ids) + len(e.chosen_ids) for e in examples())
-    with pytest.raises(EngineError, match=f"{longest} tokens long, over the max_len"):
-        run(source, tmp_path / "out", method, max_length=longest - 1)
-    run(source, tmp_path / "out", method, max_length=longest, epochs=1)
+def test_examples_that_are_too_long_are_cut_or_left_out_and_told(
+    source: Path, tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(source, tmp_path / "all", method, max_length=11, epochs=1)
+    assert caplog.messages == []
+    steps = run(source, tmp_path / "cut", method, max_length=8, epochs=1)
+    (said,) = caplog.messages
+    assert "examples were cut to max_length" in said
+    assert steps
 
 
 def test_nothing_to_train_on_is_refused(source: Path, tmp_path: Path) -> None:
     policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
-    for found in ([], [Example([2], [], [3])]):
-        with pytest.raises(EngineError):
-            preference.train(
-                TrainConfig(), found, policy, tmp_path, 1, Resources(), lambda *_: None
-            )
+    for found in ([], [Example([2], [], [3])], [Example([2] * 9, [4], [3])]):
+        config = TrainConfig(max_length=9)
+        with pytest.raises(EngineError, match="no examples to train on"):
+            preference.train(Job(config, policy, found), Place(tmp_path, tmp_path / "work"))

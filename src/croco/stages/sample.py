@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from croco import engines
+from croco import engines, models
 from croco.engines import Generator, Reply, Request
 from croco.errors import DataError
 from croco.models import ModelRef
@@ -44,8 +44,9 @@ def _answered(
     if first is None:
         return
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
+    policy, adapter = models.tuned(config.policy, adapter)
     engine = engines.load(
-        config.sampling.engine, config.policy, config.sampling, context.resources, adapter
+        config.sampling.engine, policy, config.sampling, context.resources, adapter
     )
     _refuse_too_long(engine, config, context)
     yield from engine.generate(chain([first], batches))
