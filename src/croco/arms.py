@@ -61,7 +61,10 @@ def _pairs(recipe: Recipe, name: str, arm: Arm, shared: Shared) -> Stage:
 def _train(
     recipe: Recipe, name: str, own: TrainConfig, policy: ModelRef, inputs: dict[str, Stage]
 ) -> Stage:
-    code = code_of((own.trainer, TRAINERS, "trainer"))
+    names = [(own.trainer, TRAINERS, "trainer")]
+    if own.watch:
+        names.append((own.watch.identifier, IDENTIFIERS, "train.watch.identifier"))
+    code = code_of(*names)
     config = train.Config(policy=policy, train=own, seed=recipe.seed, code=code)
     return stage_of(recipe, f"{name}.train", train.train, config, Step, inputs)
 
