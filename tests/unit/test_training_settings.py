@@ -50,7 +50,8 @@ def test_the_papers_recipes_say_its_settings(name, recipes):
     loaded = recipe_file.load(recipes / f"{name}.yaml", [heldout])
     for arm, own in loaded.arms.items():
         method = arm.partition("-")[0]
-        assert own.train == TrainConfig(method=method)
+        default = TrainConfig(method=method)
+        assert own.train == default.model_copy(update={"learning_rate": default.rate})
         assert own.pair.scope == arm.partition("-")[2]
         assert own.pair.rejected == "mean-2std"
     assert (loaded.sample.n, loaded.sample.temperature, loaded.sample.max_tokens) == (64, 1, 4096)
