@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
@@ -19,6 +19,7 @@ LAYERS = [
     {"arena", "promptsets"},
     {
         "settings",
+        "executor_settings",
         "reward_settings",
         "evaluation_settings",
         "benchmark_settings",
@@ -28,7 +29,7 @@ LAYERS = [
     },
     {"recipe", "recipe_file"},
     {"stage"},
-    {"store", "provenance", "runs"},
+    {"store", "journal", "sealing", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {
@@ -49,7 +50,7 @@ LAYERS = [
     {"evaluating", "forgetting"},
     {"comparison"},
     {"pipeline"},
-    {"runner", "plan"},
+    {"runner", "rowwork", "plan"},
     {"executors"},
     {
         "cli",

@@ -42,6 +42,10 @@ Until = Annotated[
 Home = Annotated[
     Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
 ]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="WHERE", help="Where it runs: local, slurm or ray (`executor.kind`)."),
+]
 HERE = Path()
 #: The exit code of Ctrl-C: 128 and the signal's number.
 STOPPED = 130
@@ -55,15 +59,16 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop where training prompts give held-out ones away.")
     ] = False,
+    on: On = None,
     home: Home = HERE,
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
-    from croco.executors import run_stages
-    from croco.executors.local import LocalExecutor
+    from croco import executors
     from croco.plan import until as cut
     from croco.progress import Reporter
     from croco.runner import check_inputs
 
+    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
     current, every = _open(recipe, set_, None, home)
     stages = cut(every, until)
     if strict:
@@ -74,12 +79,12 @@ def run(
     current.save()
     with Reporter() as reporter:
         current.link(stages)
-        executor = LocalExecutor(reporter.notify)
+        executor = executors.load(current.recipe.executor, reporter.notify)
         worked = 0
         for name in checks(stages):
-            worked += run_stages(current, cut(stages, name), executor)
+            worked += executor.run(current, cut(stages, name))
             check(current.store.artifact(stages[name]).rows(), strict)
-        worked += run_stages(current, stages, executor)
+        worked += executor.run(current, stages)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -140,10 +145,10 @@ def report(name: RunName, home: Home = HERE) -> None:
     current.link(stages)
     missing = [s.name for s in stages.values() if current.store.artifact(s).owed()]
     if missing == ["report"]:
-        from croco.executors import run_stages
-        from croco.executors.local import LocalExecutor
+        from croco.executor_settings import ExecutorSettings
+        from croco.executors import load
 
-        run_stages(current, stages, LocalExecutor(lambda *_: None))
+        load(ExecutorSettings(), lambda *_: None).run(current, stages)
     elif missing:
         raise RecipeError(
             f"run {name!r} has no report yet: stage {missing[0]!r} is owed; run it first"

@@ -101,6 +101,8 @@ def _arm(
         Pairs,
         {"score": scores, "sample": samples},
         unit="shard",
+        # Calibration reads the rewards of all shards.
+        aligned={"sample"} if arm.pair.normalise != "none" else {"sample", "score"},
     )
     tuned = stage_of(
         recipe,
@@ -164,6 +166,7 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
         Translation,
         {"drafts": drafts},
         unit="row",
+        aligned={"drafts"},
         engines=[prompted.engine] if prompted else [],
     )
 
@@ -245,9 +248,16 @@ def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
     reward = recipe.reward
     config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    engines = engines_of(reward)
     return stage_of(
-        recipe, "score", score.score, config, Rewards, inputs, unit="row", engines=engines
+        recipe,
+        "score",
+        score.score,
+        config,
+        Rewards,
+        inputs,
+        unit="row",
+        engines=engines_of(reward),
+        aligned={"sample", "prompts"},
     )
 
 
@@ -291,5 +301,5 @@ def _benchmark(
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:
-    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources"}))
+    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources", "executor"}))
     return stage_of(recipe, "report", report.report, config, Metric, stages)

@@ -14,8 +14,9 @@ import yaml
 from croco import recipe_file
 from croco.errors import DataError
 from croco.recipe import AnyRecipe
+from croco.sealing import replace
 from croco.stage import Stage
-from croco.store import Store, replace
+from croco.store import Store
 
 
 @dataclass(frozen=True)

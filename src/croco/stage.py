@@ -92,7 +92,8 @@ class Stage:
     """One node of a run's graph; `inputs` are by name, and the first one's keys are its own.
 
     `grows` is the path of a number in the recipe: artifacts that differ in it alone share their rows'
-    beginnings, so one can start from another's.
+    beginnings, so one can start from another's. `aligned` are the inputs of which a shard needs the same
+    shard alone, so that it may start when that one is sealed; of all others it needs all shards.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Stage:
     resources: Resources = field(default_factory=Resources)
     allow_failed: float = 0.0
     grows: str = ""
+    aligned: frozenset[str] = frozenset()
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import pytest
 
 from croco.errors import DataError
 from croco.records import Failure, Prompt, Step
-from croco.store import Artifact, Store, write_once
+from croco.sealing import write_once
+from croco.store import Artifact, Store
 
 
 @pytest.fixture

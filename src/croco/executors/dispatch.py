@@ -1,0 +1,186 @@
+"""Tasks handed to crews of workers, each as soon as its inputs are sealed.
+
+A crew is the workers of one place: stages that ask for the same resources share one, stages that ask for
+others work side by side. A free worker takes the earliest stage's next shard. What is handed out twice,
+because a worker died or seems stuck, is sealed by whoever is first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from croco.errors import StageError
+from croco.executors.standing import Standing
+from croco.executors.tell import Teller
+from croco.rowwork import Notify, raise_if_owed
+from croco.runner import Task
+from croco.runs import Run
+from croco.stage import Stage
+
+#: Seconds between two looks at what others, and shards in work, have come to.
+TICK = 1.0
+#: Seconds after which a crew that waits for shards gives its devices back.
+IDLE = 60.0
+#: A task is begun a second time, by a worker who has nothing else to do, when it takes so many times as
+#: long as the longest that was finished, and so many seconds more.
+SLOW, SLOWER = 2.0, 10.0
+
+
+class WorkerDiedError(Exception):
+    """A worker is gone; its task is owed."""
+
+
+class Crew(Protocol):
+    """The workers of one place."""
+
+    def free(self) -> int:
+        """How many have nothing to do."""
+        ...
+
+    def hand(self, task: Task) -> Future[None]:
+        """Give a task to a free worker; the future has WorkerDiedError where it did not come back."""
+        ...
+
+    def close(self) -> None:
+        """Let all workers go, at once."""
+        ...
+
+
+@dataclass
+class _Flight:
+    task: Task
+    place: Any
+    since: float = field(default_factory=time.monotonic)
+
+
+class Dispatch:
+    """One run's tasks over crews that `hire` makes; `place` says which stages share one.
+
+    `hire` gives none where others have all devices.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        stages: Mapping[str, Stage],
+        hire: Callable[[Stage], Crew | None],
+        place: Callable[[Stage], Any],
+        notify: Notify,
+        attempts: int,
+    ) -> None:
+        self.run, self.stages, self.hire = run, stages, hire
+        self.places = {name: place(stage) for name, stage in stages.items()}
+        self.standing = Standing(run, stages)
+        self.attempts = attempts
+        self.teller = Teller(run, stages, notify)
+        self.crews: dict[Any, Crew] = {}
+        self.flights: dict[Future[None], _Flight] = {}
+        self.tried: set[Task] = set()
+        self.deaths: Counter[Task] = Counter()
+        self.longest: defaultdict[str, float] = defaultdict(float)
+        self.idle: dict[Any, float] = {}
+
+    def finish(self) -> int:
+        """Bring all stages to done; the number that had work to do."""
+        owed = [name for name in self.stages if self.standing.owed[name]]
+        looked = time.monotonic()
+        try:
+            while self._hand_out():
+                done, _ = wait(self.flights, timeout=TICK, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._land(future, self.flights.pop(future))
+                if time.monotonic() - looked > TICK:
+                    self.standing.look()
+                    self.teller.tell(self.standing)
+                    looked = time.monotonic()
+        finally:
+            for crew in self.crews.values():
+                crew.close()
+        self.standing.look()
+        self.teller.tell(self.standing, last=True)
+        for stage in self.stages.values():
+            raise_if_owed(stage, self.run.store.artifact(stage))
+        return len(owed)
+
+    def _hand_out(self) -> bool:
+        """Give tasks to free workers; whether anything is under way."""
+        for name, place in self.places.items():
+            for task in self._waiting(name):
+                crew = self._crew(name)
+                if crew is None or not crew.free():
+                    break
+                self.flights[crew.hand(task)] = _Flight(task, place)
+        self._begin_again()
+        self._let_go()
+        return any(f.task.shard in self.standing.owed[f.task.stage] for f in self.flights.values())
+
+    def _waiting(self, name: str) -> Iterator[Task]:
+        """The stage's tasks that may start and were not handed out."""
+        away = {flight.task.shard for flight in self.flights.values() if flight.task.stage == name}
+        for task in self.standing.tasks(name):
+            if task.shard not in away and task not in self.tried:
+                yield task
+
+    def _crew(self, name: str) -> Crew | None:
+        """The crew of a stage's place, hired with what idle ones must give back if need be."""
+        place = self.places[name]
+        if place not in self.crews:
+            crew = self.hire(self.stages[name])
+            if crew is None:
+                busy = {flight.place for flight in self.flights.values()}
+                for other in [one for one in self.crews if one not in busy]:
+                    self.crews.pop(other).close()
+                crew = self.hire(self.stages[name])
+            if crew is None:
+                return None
+            self.crews[place] = crew
+        return self.crews[place]
+
+    def _begin_again(self) -> None:
+        """Give what takes long to a worker who has nothing to do."""
+        away = Counter(flight.task for flight in self.flights.values())
+        for flight in list(self.flights.values()):
+            name, crew = flight.task.stage, self.crews[flight.place]
+            usual = self.longest.get(name)
+            slow = usual and time.monotonic() - flight.since > SLOW * usual + SLOWER
+            wanted = slow and flight.task.shard in self.standing.owed[name]
+            if wanted and away[flight.task] == 1 and crew.free():
+                self.flights[crew.hand(flight.task)] = _Flight(flight.task, flight.place)
+                away[flight.task] += 1
+
+    def _let_go(self) -> None:
+        """Close crews that have nothing to do, now or soon, so that others can have their devices."""
+        busy = {flight.place for flight in self.flights.values()}
+        now = time.monotonic()
+        for place, crew in list(self.crews.items()):
+            if place in busy:
+                self.idle.pop(place, None)
+                continue
+            own = [name for name in self.stages if self.places[name] == place]
+            soon = any(self.standing.flowing(name) for name in own)
+            if not soon or now - self.idle.setdefault(place, now) > IDLE:
+                crew.close()
+                del self.crews[place]
+
+    def _land(self, future: Future[None], flight: _Flight) -> None:
+        """Take note of how a task ended."""
+        task = flight.task
+        try:
+            future.result()
+        except WorkerDiedError as error:
+            self.deaths[task] += 1
+            sealed = self.standing.look_at(task.stage, task.shard)
+            if not sealed and self.deaths[task] >= self.attempts:
+                raise StageError(
+                    f"stage {task.stage!r}: {self.deaths[task]} workers died on shard {task.shard}"
+                    f" ({error}): look for what ended them, such as a full memory, and run again"
+                ) from error
+            return
+        self.longest[task.stage] = max(self.longest[task.stage], time.monotonic() - flight.since)
+        if not self.standing.look_at(task.stage, task.shard):
+            self.tried.add(task)
