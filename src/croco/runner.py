@@ -79,7 +79,8 @@ class Worker:
 
     def leave(self) -> None:
         """Free what the last stage has loaded."""
-        self._turn, self._do = None, list
+        self._turn = None
+        self._do = _nothing
         keeping.forget()
         _free_memory()
 
@@ -113,6 +114,10 @@ def work(todo: Sequence[Task], notify: Notify) -> None:
         worker.leave()
 
 
+def _nothing(shards: list[int]) -> None:
+    """What is done with shards where no stage is ready."""
+
+
 def _free_memory() -> None:
     """Give a finished stage's memory back: models refer to themselves in circles, and glibc keeps what
     was freed for later, so that the peaks of all stages would add up."""
@@ -124,9 +129,14 @@ def _free_memory() -> None:
 def _work_whole(stage: Stage, context: Context, artifact: Artifact, notify: Notify) -> None:
     notify(stage.name, 0, 1, "")
     clock = Clock(artifact.root, stage.resources.gpus or 1)
+
+    def progress(done: int, total: int, text: str) -> None:
+        clock.add(0, done, total)
+        context.progress(done, total, text)
+
     scratch = artifact.scratch()
     try:
-        own = dataclasses.replace(context, files=scratch)
+        own = dataclasses.replace(context, files=scratch, progress=progress)
         rows: list[Any] = stage.function(stage.config, own)  # type: ignore[call-arg, assignment]
         artifact.publish(scratch)
     finally:

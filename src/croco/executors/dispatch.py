@@ -77,7 +77,7 @@ class Dispatch:
         self.places = {name: place(stage) for name, stage in stages.items()}
         self.standing = Standing(run, stages)
         self.attempts = attempts
-        self.teller = Teller(run, stages, notify)
+        self.teller = Teller(self.standing, notify)
         self.crews: dict[Any, Crew] = {}
         self.flights: dict[Future[None], _Flight] = {}
         self.tried: set[Task] = set()
