@@ -59,13 +59,24 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_cluster",
         "progress",
         "scaffold",
         "__main__",
     },
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "safetensors",
+    "ray",
+    "submitit",
+}
 MAY_BE_HEAVY = (
     "engines",
     "likelihood",
@@ -76,6 +87,7 @@ MAY_BE_HEAVY = (
     "quiet",
     "tokens",
     "memory",
+    "executors",
 )
 
 

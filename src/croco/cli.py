@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from croco.cli_audit import audit
+from croco.cli_cluster import cancel, detached, jobs_of, print_logs, say_orders
 from croco.cli_compare import compare
 from croco.cli_contamination import check, checks, contamination
 from croco.cli_doctor import doctor
@@ -60,6 +61,9 @@ def run(
         bool, typer.Option("--strict", help="Stop where training prompts give held-out ones away.")
     ] = False,
     on: On = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit all to SLURM and leave; `croco status` tells.")
+    ] = False,
     home: Home = HERE,
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
@@ -80,10 +84,16 @@ def run(
     with Reporter() as reporter:
         current.link(stages)
         executor = executors.load(current.recipe.executor, reporter.notify)
+        if detach and not strict:
+            detached(current, stages)
+            return
         worked = 0
         for name in checks(stages):
             worked += executor.run(current, cut(stages, name))
             check(current.store.artifact(stages[name]).rows(), strict)
+        if detach:
+            detached(current, stages)
+            return
         worked += executor.run(current, stages)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
@@ -92,26 +102,45 @@ def run(
 
 @app.command()
 def plan(
-    recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE
+    recipe: RecipePath,
+    set_: Overrides = None,
+    until: Until = None,
+    on: On = None,
+    home: Home = HERE,
 ) -> None:
     """Say what a run would do: what is done, owed or new, and which field made it new."""
     from croco.plan import plan as lines
 
+    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
     current, stages = _open(recipe, set_, until, home)
     for line in lines(current, stages):
         typer.echo(f"{line.state:5} {line.stage:28} {line.identity:18} {line.why}".rstrip())
+    if current.recipe.executor.kind == "slurm":
+        say_orders(current, stages)
 
 
 @app.command()
-def status(name: RunName, home: Home = HERE) -> None:
-    """Say how far a run is, from disk."""
+def status(
+    name: RunName,
+    logs: Annotated[
+        tuple[str, int] | None,
+        typer.Option(metavar="STAGE SHARD", help="Print the logs of who did that shard, instead."),
+    ] = None,
+    home: Home = HERE,
+) -> None:
+    """Say how far a run is, from disk, and from SLURM's queue where it has jobs there."""
     from croco.plan import plan as lines
 
     current, stages = _saved(name, home)
+    if logs:
+        print_logs(current, stages, *logs)
+        return
+    waiting = jobs_of(current)
     for line in lines(current, stages):
         shards = f"{line.shards_done}/{line.shards} shards"
         failed = f"  {len(line.failed)} failed" if line.failed else ""
-        typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}")
+        jobs = f"  {waiting[line.stage]}" if line.stage in waiting else ""
+        typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}{jobs}")
         for failure in line.failed[:3]:
             _say(f"      {failure.id} {failure.lang}: {failure.error}")
 
@@ -161,6 +190,7 @@ app.command()(pair)
 app.command()(doctor)
 app.command()(compare)
 app.command()(contamination)
+app.command()(cancel)
 app.command()(audit)
 
 

@@ -41,6 +41,10 @@ class Run:
         """The store that all runs of this home share."""
         return Store(self.home / "store")
 
+    def absolute(self) -> Run:
+        """The same run for processes that may work in another folder."""
+        return Run(self.home.absolute(), self.recipe)
+
     @classmethod
     def load(cls, home: Path, name: str) -> Run:
         """The run that `save` wrote down; DataError where there is none of that name."""

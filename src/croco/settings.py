@@ -173,17 +173,15 @@ class Environment(Section):
     cache: str | None = None
 
 
-#: A time limit as SLURM takes it.
-TIME = r"^(\d+-)?\d{1,3}(:\d{2}){0,2}$"
-
-
 class Slurm(Section):
     """What is asked of SLURM; keys of a stage kind come before those of `executor.slurm`."""
 
     partition: str | None = None
     account: str | None = None
     time: str | None = Field(
-        None, pattern=TIME, description="limit of one job: minutes, H:MM:SS or D-HH; it is requeued"
+        None,
+        pattern=r"^[1-9]\d*[mhd]$",
+        description="limit of one job, such as 90m, 24h or 2d; one that meets it goes on in the next",
     )
     setup: list[str] | None = Field(None, description="shell lines before a worker starts")
     container: str | None = Field(

@@ -47,7 +47,7 @@ class Standing:
     def tasks(self, name: str) -> Iterator[Task]:
         """The same as tasks."""
         for shard in self.shards(name):
-            yield Task(self.run.folder, name, shard)
+            yield Task(self.run.absolute().folder, name, shard)
 
     def open(self, name: str) -> bool:
         """Whether all is sealed that a stage reads whole, so that some shard may start."""
