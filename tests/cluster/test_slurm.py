@@ -46,9 +46,9 @@ def worker_of(job):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_text().split("\0")
             environment = set((process / "environ").read_text().split("\0"))
-            if "submitit.core._submit" in words and words[0] == sys.executable:
-                if wanted <= environment:
-                    return int(process.name)
+            ours = words[0] == sys.executable and "submitit.core._submit" in words
+            if ours and wanted <= environment:
+                return int(process.name)
     return None
 
 
@@ -103,7 +103,7 @@ def test_cancel_takes_a_run_out_of_the_queue_and_it_goes_on_later(
     start, slurm, expected, croco, tmp_path
 ):
     until_sample = ["--on", "slurm", "--until", "sample"]
-    slow = slurm.env | {"CROCO_FAKE_LATENCY": "0.5"}
+    slow = slurm.env | {"CROCO_FAKE_LATENCY": "2"}
     finished(start(*ARRAY, options=[*until_sample, "--detach"], env=slow))
     until(lambda: list(tmp_path.glob("store/sample-*/journals/*.jsonl")))
     croco("cancel", "fake", env=slurm.env, check=0)

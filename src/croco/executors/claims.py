@@ -1,4 +1,4 @@
-"""Who works on which shard, where nobody hands shards out: a file per shard, made by whoever wants it first.
+"""Who works on which shard, where nobody hands shards out: a file per shard, made by the first to want it.
 
 A claim keeps workers from doing the same; it guards nothing. What two do nevertheless is sealed once.
 """

@@ -24,6 +24,8 @@ from croco.stage import Stage
 
 #: Seconds between two looks at what others, and shards in work, have come to.
 TICK = 1.0
+#: Seconds between two looks for workers that are to begin, while none is at work.
+BEAT = 0.1
 #: Seconds after which a crew that waits for shards gives its devices back.
 IDLE = 60.0
 #: A task is begun a second time, by a worker who has nothing else to do, when it takes so many times as
@@ -42,6 +44,10 @@ class Crew(Protocol):
         """How many have nothing to do."""
         ...
 
+    def coming(self) -> int:
+        """How many are still to begin, when whoever gives devices has some."""
+        ...
+
     def hand(self, task: Task) -> Future[None]:
         """Give a task to a free worker; the future has WorkerDiedError where it did not come back."""
         ...
@@ -58,8 +64,14 @@ class _Flight:
     since: float = field(default_factory=time.monotonic)
 
 
+def place_of(stage: Stage) -> Any:
+    """What a worker of a stage needs: stages of the same needs share their workers."""
+    own = stage.resources
+    return own.workers, own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
+
+
 class Dispatch:
-    """One run's tasks over crews that `hire` makes; `place` says which stages share one.
+    """One run's tasks over crews that `hire` makes.
 
     `hire` gives none where others have all devices.
     """
@@ -69,12 +81,11 @@ class Dispatch:
         run: Run,
         stages: Mapping[str, Stage],
         hire: Callable[[Stage], Crew | None],
-        place: Callable[[Stage], Any],
         notify: Notify,
         attempts: int,
     ) -> None:
         self.run, self.stages, self.hire = run, stages, hire
-        self.places = {name: place(stage) for name, stage in stages.items()}
+        self.places = {name: place_of(stage) for name, stage in stages.items()}
         self.standing = Standing(run, stages)
         self.attempts = attempts
         self.teller = Teller(self.standing, notify)
@@ -92,6 +103,8 @@ class Dispatch:
         try:
             while self._hand_out():
                 done, _ = wait(self.flights, timeout=TICK, return_when=FIRST_COMPLETED)
+                if not self.flights:
+                    time.sleep(BEAT)
                 for future in done:
                     self._land(future, self.flights.pop(future))
                 if time.monotonic() - looked > TICK:
@@ -117,7 +130,8 @@ class Dispatch:
                 self.flights[crew.hand(task)] = _Flight(task, place)
         self._begin_again()
         self._let_go()
-        return any(f.task.shard in self.standing.owed[f.task.stage] for f in self.flights.values())
+        away = any(f.task.shard in self.standing.owed[f.task.stage] for f in self.flights.values())
+        return away or any(crew.coming() for crew in self.crews.values())
 
     def _waiting(self, name: str) -> Iterator[Task]:
         """The stage's tasks that may start and were not handed out."""

@@ -36,7 +36,6 @@ class LocalExecutor:
                 run,
                 stages,
                 lambda stage: Processes.of(stage, devices),
-                place_of,
                 self.notify,
                 self.settings.attempts,
             ).finish()
@@ -48,12 +47,6 @@ class LocalExecutor:
                 work(todo, self.notify)
                 raise_if_owed(stage, run.store.artifact(stage))
         return worked
-
-
-def place_of(stage: Stage) -> Any:
-    """What a worker of a stage needs: stages of the same needs share their workers."""
-    own = stage.resources
-    return own.workers, own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
 
 
 class Devices:
@@ -120,6 +113,10 @@ class Processes:
     def free(self) -> int:
         """How many have nothing to do."""
         return len(self._pools) - len(self._busy)
+
+    def coming(self) -> int:
+        """None: they begin at once."""
+        return 0
 
     def hand(self, task: Task) -> Future[None]:
         """Give a task to the first free one; one that died is replaced."""
