@@ -26,8 +26,8 @@ from croco.stage import Stage
 TICK = 1.0
 #: Seconds between two looks for workers that are to begin, while none is at work.
 BEAT = 0.1
-#: Seconds after which a crew that waits for shards gives its devices back.
-IDLE = 60.0
+#: Seconds after which a crew gives its devices back that has nothing to do, and may have, soon.
+IDLE, WAITING = 5.0, 60.0
 #: A task is begun a second time, by a worker who has nothing else to do, when it takes so many times as
 #: long as the longest that was finished, and so many seconds more.
 SLOW, SLOWER = 2.0, 10.0
@@ -171,15 +171,15 @@ class Dispatch:
         """Close crews that have nothing to do, now or soon, so that others can have their devices."""
         busy = {flight.place for flight in self.flights.values()}
         now = time.monotonic()
-        for place, crew in list(self.crews.items()):
+        for place in list(self.crews):
             if place in busy:
                 self.idle.pop(place, None)
                 continue
             own = [name for name in self.stages if self.places[name] == place]
             soon = any(self.standing.flowing(name) for name in own)
-            if not soon or now - self.idle.setdefault(place, now) > IDLE:
-                crew.close()
-                del self.crews[place]
+            if now - self.idle.setdefault(place, now) > (WAITING if soon else IDLE):
+                self.crews.pop(place).close()
+                del self.idle[place]
 
     def _land(self, future: Future[None], flight: _Flight) -> None:
         """Take note of how a task ended."""
