@@ -3,6 +3,9 @@
     store/format.json                    the version of this layout
     store/<identity>/stage.json          the stage's recipe and provenance
     store/<identity>/shard-00000.parquet sealed rows, sorted by key; its footer has the rows that failed
+    store/<identity>/rows.json           the numbers of rows of a finished artifact, for a quick look
+    store/<identity>/pace-*.json         how fast each process that worked on it was
+    store/<identity>/claims/             which job took which shard, where jobs take them by themselves
     store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
     store/<identity>/journals/           shards in work, and files in the making
 
@@ -40,6 +43,7 @@ COMPRESSION = "lz4"
 GROUP_BYTES = 64 * 2**20
 #: Where a shard's footer has the rows that it was sealed without.
 FAILED = "croco.failed"
+NOTED = "rows.json"
 
 
 class Store:
@@ -181,6 +185,7 @@ class Artifact:
         """Publish a shard's rows, given in pieces as Arrow tables; the first sealer wins."""
         import pyarrow.parquet as pq
 
+        (self.root / NOTED).unlink(missing_ok=True)  # of an artifact that lost this shard
         without = json.dumps([encode(failure) for failure in failed])
         with published(self.path(shard)) as temporary:
             # In the file itself: whoever seals first, its rows and its failures belong together.
@@ -189,6 +194,26 @@ class Artifact:
                 for table in tables:
                     rows = max(1, int(table.num_rows * GROUP_BYTES / max(table.nbytes, 1)))
                     writer.write_table(table.cast(form), row_group_size=rows)
+
+    def _note(self) -> None:
+        """Write down the numbers of rows, so that nobody need look into every shard for them again."""
+        if (self.root / NOTED).exists():
+            return
+        found = [self.counted(shard) for shard in range(self.shards)]
+        failed = [[encode(one) for one in own] for _, own in found]
+        noted = {"rows": [rows for rows, _ in found], "failed": failed}
+        write_once(self.root / NOTED, json.dumps(noted).encode())
+
+    def noted(self) -> list[tuple[int, list[Failure]]] | None:
+        """The numbers of rows and the failures of a finished artifact's shards; None where unknown."""
+        try:
+            noted = json.loads((self.root / NOTED).read_text())
+            return [
+                (rows, [Failure(**one) for one in failed])
+                for rows, failed in zip(noted["rows"], noted["failed"], strict=True)
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def failed(self, shard: int) -> list[Failure]:
         """The rows that failed: of a sealed shard those it went without, else those still owed."""
@@ -226,6 +251,14 @@ class Artifact:
         names = {path.name for path in (self.root / "journals").glob("[0-9]*.jsonl")}
         return sorted({int(name.partition(".")[0]) for name in names})
 
+    def journalled(self) -> int:
+        """The bytes in all journals."""
+        sizes = 0
+        for path in (self.root / "journals").glob("[0-9]*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # sealed just now
+                sizes += path.stat().st_size
+        return sizes
+
     def scratch(self) -> Path:
         """An empty folder for files in the making; `publish` puts it in place."""
         (self.root / "journals").mkdir(parents=True, exist_ok=True)
@@ -249,6 +282,7 @@ class Artifact:
     def tidy(self) -> None:
         """Remove what work left behind, of killed processes too, once every shard is sealed."""
         if not self.owed():
+            self._note()
             shutil.rmtree(self.root / "journals", ignore_errors=True)
             for leftover in self.root.glob(".*"):
                 leftover.unlink(missing_ok=True)

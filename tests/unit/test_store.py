@@ -138,9 +138,13 @@ def test_the_failures_of_a_shard_are_those_of_its_sealer(artifact):
 
 
 def test_what_a_killed_process_began_to_seal_is_no_shard(artifact):
-    with pytest.raises(RuntimeError), published(artifact.path(0)) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+    def killed():
+        with published(artifact.path(0)) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     assert artifact.owed() == [0, 1]
     assert not list(artifact.root.iterdir())
 
@@ -160,10 +164,8 @@ def test_sealing_needs_no_hard_links(artifact, monkeypatch, code):
     (artifact.root / f".{artifact.path(1).name}.taken").touch()  # by one who was killed then
     artifact.seal(1, ROWS[1:])
     artifact.tidy()
-    assert sorted(path.name for path in artifact.root.iterdir()) == [
-        artifact.path(0).name,
-        artifact.path(1).name,
-    ]
+    assert not list(artifact.root.glob(".*"))
+    assert artifact.read(1) == ROWS[1:]
 
 
 def test_many_sealers_at_once_leave_one_whole_shard(artifact):
@@ -174,6 +176,19 @@ def test_many_sealers_at_once_leave_one_whole_shard(artifact):
         list(pool.map(seal, range(32)))
     assert len({row.prompt for row in artifact.read(0)}) == 1
     assert artifact.count(0) == 50
+
+
+def test_what_is_noted_of_a_finished_artifact_is_what_its_shards_say(artifact):
+    artifact.seal(0, ROWS[:1], [Failure("b", "es", "boom")])
+    artifact.tidy()
+    assert artifact.noted() is None
+    artifact.seal(1, ROWS)
+    artifact.tidy()
+    assert artifact.noted() == [(1, [Failure("b", "es", "boom")]), (2, [])]
+    artifact.path(0).unlink()
+    artifact.seal(0, ROWS)
+    artifact.tidy()
+    assert artifact.noted() == [(2, []), (2, [])]
 
 
 def test_files_are_published_whole_and_once(artifact):
