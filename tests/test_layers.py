@@ -50,7 +50,8 @@ LAYERS = [
     {"evaluating", "forgetting"},
     {"comparison"},
     {"pipeline"},
-    {"runner", "rowwork", "plan"},
+    {"runner", "rowwork", "plan", "promptcount"},
+    {"cost"},
     {"executors"},
     {
         "cli",

@@ -106,15 +106,33 @@ def plan(
     set_: Overrides = None,
     until: Until = None,
     on: On = None,
+    speeds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokens-per-second",
+            metavar="[KIND=]NUMBER",
+            help="The speed of a device, for stages of a kind or all: what was not measured yet.",
+        ),
+    ] = None,
     home: Home = HERE,
 ) -> None:
-    """Say what a run would do: what is done, owed or new, and which field made it new."""
+    """Say what a run would do and cost: what is done, owed or new, and which field made it new."""
+    from croco.cost import Costs, rates_of, table
     from croco.plan import plan as lines
 
     set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
     current, stages = _open(recipe, set_, until, home)
-    for line in lines(current, stages):
-        typer.echo(f"{line.state:5} {line.stage:28} {line.identity:18} {line.why}".rstrip())
+    planned = lines(current, stages)
+    costs = Costs(current, {line.stage: line for line in planned}, rates_of(speeds or []))
+    *each, whole = table(stages, costs)
+    typer.echo(
+        f"{'':5} {'stage':28} {'identity':18}    shards     rows   tokens    bytes  device-h"
+    )
+    for line, cost in zip(planned, each, strict=True):
+        shards = f"{line.shards_done}/{line.shards}"
+        words = f"{line.state:5} {line.stage:28} {line.identity:18} {shards:>9} {cost}  {line.why}"
+        typer.echo(words.rstrip())
+    typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
     if current.recipe.executor.kind == "slurm":
         say_orders(current, stages)
 

@@ -42,8 +42,8 @@ def orders(
 ) -> list[Order]:
     """What there is to submit: stages with owed shards, but for those that have jobs already."""
     found = []
-    for name, stage in standing.stages.items():
-        owed = len(standing.owed[name])
+    for name in standing.names:
+        stage, owed = standing.stages[name], len(standing.owed[name])
         if owed and name not in running:
             shards = 1 if stage.unit == "whole" else owed
             waits = waits_of(stage, standing, settings)
@@ -60,7 +60,9 @@ def waits_of(stage: Stage, standing: Standing, settings: ExecutorSettings) -> di
     """
     owed = {key: one for key, one in stage.inputs.items() if standing.owed[one.name]}
     return {
-        one.name: "after" if key in stage.aligned and _apart(stage, one, settings) else "afterany"
+        standing.first[one.name]: "after"
+        if key in stage.aligned and _apart(stage, one, settings)
+        else "afterany"
         for key, one in owed.items()
     }
 

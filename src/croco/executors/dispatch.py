@@ -122,7 +122,8 @@ class Dispatch:
 
     def _hand_out(self) -> bool:
         """Give tasks to free workers; whether anything is under way."""
-        for name, place in self.places.items():
+        for name in self.standing.names:
+            place = self.places[name]
             for task in self._waiting(name):
                 crew = self._crew(name)
                 if crew is None or not crew.free():

@@ -53,7 +53,8 @@ def name() -> str:
 class _Shift:
     def __init__(self, run: Run, name_: str, number: int) -> None:
         self.run, self.number = run, number
-        self.stage = pipeline.build(run.recipe)[name_]
+        self.stages = pipeline.build(run.recipe)
+        self.stage = self.stages[name_]
         inputs = {one.name: one for one in self.stage.inputs.values()}
         self.standing = Standing(run, inputs | {name_: self.stage})
         self.claims = Claims(run.store.artifact(self.stage).root, name(), queue.gone)
@@ -85,7 +86,8 @@ class _Shift:
         now = queue.queue() if missing else {}
         if now is None:
             return bool(missing)
-        jobs = [one for one in queue.recorded(self.run) if one.stage in missing]
+        same = {self.stages[name].identity for name in missing}
+        jobs = [one for one in queue.recorded(self.run) if self.stages[one.stage].identity in same]
         return any(name in now for one in jobs for name in one.names)
 
 

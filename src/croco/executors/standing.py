@@ -10,24 +10,30 @@ from croco.stage import Stage
 
 
 class Standing:
-    """The owed shards of some stages, as the disk told them last."""
+    """The owed shards of some stages, as the disk told them last.
+
+    Stages that are the same work under several names share one set; the `first` of them stands for all.
+    """
 
     def __init__(self, run: Run, stages: Mapping[str, Stage]) -> None:
         self.run, self.stages = run, stages
-        self._artifacts = {name: run.store.artifact(stage) for name, stage in stages.items()}
-        self.owed: dict[str, set[int]] = {}
-        self.look()
+        leaders: dict[str, str] = {}
+        self.first = {name: leaders.setdefault(s.identity, name) for name, s in stages.items()}
+        self._artifacts = {name: run.store.artifact(stages[name]) for name in leaders.values()}
+        self.names = list(self._artifacts)
+        own = {name: set(artifact.owed()) for name, artifact in self._artifacts.items()}
+        self.owed = {name: own[first] for name, first in self.first.items()}
 
     def look(self) -> None:
         """See what has been sealed since, by whomever; what was done stays done."""
         for name, artifact in self._artifacts.items():
-            if self.owed.get(name, True):
-                self.owed[name] = set(artifact.owed())
+            if self.owed[name]:
+                self.owed[name].intersection_update(artifact.owed())
 
     def look_at(self, name: str, shard: int) -> bool:
         """Whether a shard is sealed by now; a whole stage's are all looked at."""
         if self.stages[name].unit == "whole":
-            self.owed[name] = set(self._artifacts[name].owed())
+            self.owed[name].intersection_update(self._artifacts[name].owed())
         elif self._artifacts[name].path(shard).exists():
             self.owed[name].discard(shard)
         return shard not in self.owed[name]
