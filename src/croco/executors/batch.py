@@ -58,13 +58,12 @@ def waits_of(stage: Stage, standing: Standing, settings: ExecutorSettings) -> di
     Where a shard needs the same shard of its input alone and the two run in different places, the jobs of
     both run side by side; in one place the later would take what the earlier needs.
     """
-    owed = {key: one for key, one in stage.inputs.items() if standing.owed[one.name]}
-    return {
-        standing.first[one.name]: "after"
-        if key in stage.aligned and _apart(stage, one, settings)
-        else "afterany"
-        for key, one in owed.items()
-    }
+    found = {}
+    for key, one in stage.inputs.items():
+        if standing.owed[one.name]:
+            flows = key in stage.aligned and _apart(stage, one, settings)
+            found[standing.first[one.name]] = "after" if flows else "afterany"
+    return found
 
 
 def _apart(one: Stage, other: Stage, settings: ExecutorSettings) -> bool:
