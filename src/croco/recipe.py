@@ -1,6 +1,6 @@
 """The recipe: everything a run is made of, checked before anything starts (`recipe_file` reads it).
 
-Its sections stand here and in `settings` and `reward_settings`. Defaults
+Its sections stand here and in `settings`, `reward_settings`, `training_settings` and the like. Defaults
 are the settings of the CroCo paper (arXiv 2605.26293) where it names them.
 """
 
@@ -16,8 +16,9 @@ from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
 from croco.executor_settings import ExecutorSettings
 from croco.reward_settings import RewardConfig
-from croco.settings import Dtype, Language, Resources, Sampling, Section, Share, Translate
+from croco.settings import Language, Resources, Sampling, Section, Share, Translate
 from croco.strategies import Rule
+from croco.training_settings import TrainConfig
 
 StageKind = Literal[
     "answers",
@@ -28,6 +29,7 @@ StageKind = Literal[
     "reward",
     "score",
     "pair",
+    "reference",
     "train",
     "language",
     "judge",
@@ -116,50 +118,14 @@ class PairConfig(Section):
         return self
 
 
-class Lora(Section):
-    """LoRA's rank, alpha, dropout and target modules; the defaults are the paper's."""
-
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: Share = 0.05
-    targets: list[str] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    ]
-
-
-class TrainConfig(Section):
-    """Tuning on pairs by DPO, or by SFT on the chosen responses; learning rates default to the paper's."""
-
-    method: Literal["dpo", "sft"] = "dpo"
-    trainer: str = "trl"
-    learning_rate: float | None = Field(None, gt=0)
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(64, ge=1, description="pairs per optimizer step")
-    beta: float = Field(0.1, gt=0)
-    lora: Lora = Lora()
-    warmup_share: Share = 0.05
-    schedule: str = "cosine"
-    weight_decay: float = Field(0.01, ge=0)
-    max_length: int = Field(4096, ge=8)
-    dtype: Dtype = "bfloat16"
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, by default 5e-6 for DPO and 2e-4 for SFT (the paper's)."""
-        return self.learning_rate or (5e-6 if self.method == "dpo" else 2e-4)
-
-
 class Arm(Section):
     """A variant of the run: its pairs and its training; all else is shared with the other arms."""
 
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+    after: str | None = Field(
+        None, description="an arm above, whose tuned policy is tuned further and is the reference"
+    )
 
 
 class RewardFile(Section):
@@ -195,6 +161,11 @@ class Recipe(Section):
     def _not_base(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
         if "base" in arms:
             raise ValueError("no arm may be called 'base': that is the untuned policy")
+        above: list[str] = []
+        for name, arm in arms.items():
+            if arm.after is not None and arm.after not in above:
+                raise ValueError(f"{name}.after: {arm.after!r} is no arm above {name!r}: name one")
+            above.append(name)
         return arms
 
     @pydantic.model_validator(mode="after")

@@ -232,6 +232,17 @@ class Pairs(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class References(Keyed):
+    """The log-probabilities, in nats, that the reference model gives the responses of one `Pairs` row, in
+    the order of its pairs."""
+
+    id: str
+    lang: str
+    chosen: list[float]
+    rejected: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdicts(Keyed):
     """What a judge said of base and tuned answers to one held-out prompt.
 

@@ -175,7 +175,7 @@ def _items(stage: Stage, store: Store, earlier: Artifact | None, shard: int) -> 
     tables = {
         name: {row.key: row for row in store.artifact(source).read(shard)}
         for name, source in stage.inputs.items()
-        if issubclass(source.record, Keyed)
+        if issubclass(source.record, Keyed) and name not in stage.aside
     }
     keys = sorted(set.intersection(*(set(table) for table in tables.values())))
     if stage.unit == "row":

@@ -97,7 +97,7 @@ class Worker:
         def progress(done: int, total: int, text: str) -> None:
             self.notify(stage.name, done, total, text)
 
-        context = Context(inputs, artifact.root, stage.resources, progress)
+        context = Context(inputs, artifact.root, stage.resources, progress, artifact.work)
         if stage.unit == "whole":
             return lambda shards: _work_whole(stage, context, artifact, self.notify)
         if stage.unit == "shard":

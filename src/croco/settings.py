@@ -20,6 +20,7 @@ from croco.models import ModelRef
 Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 
 
 class Section(BaseModel):
@@ -200,6 +201,16 @@ class Resources(Section):
     device: str = "auto"
     threads: int | None = Field(None, ge=1)
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass in training")
+    gradient_checkpointing: bool = Field(
+        False, description="less memory in training, for more time"
+    )
+    padding_free: bool = Field(False, description="SFT's micro batches as one row without padding")
+    checkpoint_every: int = Field(50, ge=1, description="optimizer steps between checkpoints")
+    processes: int = Field(1, ge=1, description="that train together, on one machine")
+    accelerate: str | None = Field(
+        None, description="an accelerate config file: FSDP, DeepSpeed, several machines"
+    )
+    trackers: list[Tracker] = Field([], description="where training is logged besides plain files")
     batch_tokens: int = Field(16384, ge=1, description="tokens per forward pass in scoring")
     tensor_parallel: int = Field(1, ge=1, description="devices that share one copy of the model")
     data_parallel: int = Field(1, ge=1, description="copies of the model")

@@ -163,6 +163,8 @@ class Dispatch:
             name, crew = flight.task.stage, self.crews[flight.place]
             usual = self.longest.get(name)
             slow = usual and time.monotonic() - flight.since > SLOW * usual + SLOWER
+            # A whole stage's checkpoints lie in one place: two at work would mix theirs.
+            slow = slow and self.stages[name].unit != "whole"
             wanted = slow and flight.task.shard in self.standing.owed[name]
             if wanted and away[flight.task] == 1 and crew.free():
                 self.flights[crew.hand(flight.task)] = _Flight(flight.task, flight.place)

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pyarrow.compute as pc
 
-from croco import engines
+from croco import engines, models
 from croco.engines import Generator, Reply, Request
 from croco.errors import DataError
 from croco.keeping import keep
@@ -53,8 +53,9 @@ def _answered(
 @keep
 def _engine(config: Config, context: Context) -> Generator:
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
+    policy, adapter = models.tuned(config.policy, adapter)
     engine = engines.load(
-        config.sampling.engine, config.policy, config.sampling, context.resources, adapter
+        config.sampling.engine, policy, config.sampling, context.resources, adapter
     )
     _refuse_too_long(engine, config, context)
     return engine
