@@ -3,7 +3,6 @@
 import logging
 import re
 import threading
-import time
 
 import pytest
 
@@ -53,16 +52,21 @@ def test_a_node_that_is_lost_costs_nothing_but_time(cluster, recipe, expected, t
     )
     told = []
 
+    ended = threading.Event()
+
     def lose():
-        while not list(tmp_path.glob("store/sample-*/shard-*")):
-            time.sleep(0.05)
+        while not list(tmp_path.glob("store/sample-*/shard-*")) and not ended.wait(0.05):
+            pass
         cluster.remove_node(cluster.more, allow_graceful=False)
 
     thread = threading.Thread(target=lose)
     thread.start()
     settings = ExecutorSettings(kind="ray")
-    executors.load(settings, lambda *one: told.append(one)).run(run, stages)
-    thread.join()
+    try:
+        executors.load(settings, lambda *one: told.append(one)).run(run, stages)
+    finally:
+        ended.set()
+        thread.join()
     assert shards(tmp_path) == expected
     assert ("sample", 6, 6) in {one[:3] for one in told}
 
