@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
@@ -19,6 +19,7 @@ LAYERS = [
     {"arena", "promptsets"},
     {
         "settings",
+        "executor_settings",
         "reward_settings",
         "training_settings",
         "evaluation_settings",
@@ -29,7 +30,7 @@ LAYERS = [
     },
     {"recipe", "recipe_file"},
     {"stage"},
-    {"store", "provenance", "runs"},
+    {"store", "journal", "sealing", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {
@@ -50,7 +51,8 @@ LAYERS = [
     {"evaluating", "forgetting"},
     {"comparison", "arms"},
     {"pipeline"},
-    {"runner", "plan"},
+    {"runner", "rowwork", "plan", "promptcount"},
+    {"cost"},
     {"executors"},
     {
         "cli",
@@ -59,13 +61,24 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_cluster",
         "progress",
         "scaffold",
         "__main__",
     },
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "safetensors",
+    "ray",
+    "submitit",
+}
 MAY_BE_HEAVY = (
     "engines",
     "likelihood",
@@ -76,6 +89,7 @@ MAY_BE_HEAVY = (
     "quiet",
     "tokens",
     "memory",
+    "executors",
 )
 
 

@@ -55,7 +55,11 @@ def _pairs(recipe: Recipe, name: str, arm: Arm, shared: Shared) -> Stage:
     identifier = (arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
     config = pair.Config(pair=arm.pair, seed=recipe.seed, code=code_of(identifier))
     inputs = {"score": shared.scores, "sample": shared.samples}
-    return stage_of(recipe, f"{name}.pair", pair.pair, config, Pairs, inputs, unit="shard")
+    # Calibration reads the rewards of all shards.
+    near = {"sample"} if arm.pair.normalise != "none" else {"sample", "score"}
+    return stage_of(
+        recipe, f"{name}.pair", pair.pair, config, Pairs, inputs, unit="shard", aligned=near
+    )
 
 
 def _train(
@@ -78,9 +82,9 @@ def _reference(
     config = reference.Config(
         policy=policy, dtype=own.dtype, whole=own.lora is None, quantized=own.quantized
     )
-    own_name, more = f"{name}.reference", {"unit": "row", "aside": ("sample",)}
+    more = {"unit": "row", "aside": ("sample",), "aligned": {"pair", "sample"}}
     stage = stage_of(
-        recipe, own_name, reference.reference, config, References, read, engines=[], **more
+        recipe, f"{name}.reference", reference.reference, config, References, read, **more
     )
     return {"reference": stage}
 
@@ -90,9 +94,16 @@ def scored(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None)
     reward = recipe.reward
     config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    engines = engines_of(reward)
     return stage_of(
-        recipe, "score", score.score, config, Rewards, inputs, unit="row", engines=engines
+        recipe,
+        "score",
+        score.score,
+        config,
+        Rewards,
+        inputs,
+        unit="row",
+        engines=engines_of(reward),
+        aligned={"sample", "prompts"},
     )
 
 

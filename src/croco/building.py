@@ -30,6 +30,7 @@ def stage_of(
     record: type[Any],
     inputs: dict[str, Stage],
     engines: Iterable[str] = (),
+    aligned: Iterable[str] = (),
     **more: Any,
 ) -> Stage:
     """A stage of that name; its kind, version and resources follow from the name and the recipe."""
@@ -57,6 +58,7 @@ def stage_of(
         inputs=inputs,
         resources=resources,
         allow_failed=recipe.allow_failed,
+        aligned=frozenset(aligned),
         **({"shards": shards} | more),
     )
 
