@@ -58,6 +58,7 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_reward",
         "progress",
         "scaffold",
         "__main__",

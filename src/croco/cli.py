@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco import cli_reward
 from croco.cli_audit import audit
 from croco.cli_compare import compare
 from croco.cli_contamination import check, checks, contamination
@@ -157,6 +158,7 @@ app.command()(doctor)
 app.command()(compare)
 app.command()(contamination)
 app.command()(audit)
+app.add_typer(cli_reward.app, name="reward")
 
 
 @app.command()
