@@ -190,7 +190,8 @@ def test_killed_training_goes_on_and_no_half_written_model_is_taken(settings, cr
     half = work / "model"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
-    for state in work.glob("checkpoints/checkpoint-*/trainer_state.json"):
+    for whole in work.glob("checkpoints/checkpoint-*/whole"):
+        state = whole.with_name("trainer_state.json")
         values = json.loads(state.read_text())
         values["log_history"][0]["loss"] = 123.0  # a mark of what is gone on from
         state.write_text(json.dumps(values))
