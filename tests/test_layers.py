@@ -59,6 +59,7 @@ LAYERS = [
         "cli_audit",
         "cli_contamination",
         "cli_reward",
+        "cli_export",
         "progress",
         "scaffold",
         "__main__",

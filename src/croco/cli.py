@@ -16,6 +16,7 @@ from croco.cli_audit import audit
 from croco.cli_compare import compare
 from croco.cli_contamination import check, checks, contamination
 from croco.cli_doctor import doctor
+from croco.cli_export import export
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
 
@@ -158,6 +159,7 @@ app.command()(doctor)
 app.command()(compare)
 app.command()(contamination)
 app.command()(audit)
+app.command()(export)
 app.add_typer(cli_reward.app, name="reward")
 
 
