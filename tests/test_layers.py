@@ -62,6 +62,8 @@ LAYERS = [
         "cli_audit",
         "cli_contamination",
         "cli_cluster",
+        "cli_reward",
+        "cli_export",
         "progress",
         "scaffold",
         "__main__",
