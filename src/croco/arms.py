@@ -47,7 +47,10 @@ def trained(
     recipe: Recipe, name: str, own: TrainConfig, policy: ModelRef, inputs: dict[str, Stage]
 ) -> Stage:
     """The training on pairs; of `inputs`, "start" is the training whose policy it goes on from."""
-    code = code_of((own.trainer, TRAINERS, "trainer"))
+    names = [(own.trainer, TRAINERS, "trainer")]
+    if own.watch:
+        names.append((own.watch.identifier, IDENTIFIERS, "train.watch.identifier"))
+    code = code_of(*names)
     config = train.Config(policy=policy, train=own, seed=recipe.seed, code=code)
     return stage_of(recipe, name, train.train, config, Step, inputs)
 

@@ -26,6 +26,7 @@ from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
 from croco.report.parts import Part
 from croco.report.plots import Pool
 from croco.report.summary import summary
+from croco.report.training import training
 from croco.report.translation import translation_counts
 from croco.settings import Section
 from croco.stage import Context, Sealed
@@ -46,6 +47,7 @@ PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
     audit_part,
     benchmark,
     forgetting,
+    training,
     contamination.contamination,
     escapes.escapes,
 ]

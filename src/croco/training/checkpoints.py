@@ -6,6 +6,7 @@ whole; the log must be whole up to it as well.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from croco.training.log import read
@@ -23,6 +24,13 @@ def step_of(checkpoint: Path) -> int:
 def mark(checkpoint: Path) -> None:
     """Say that a checkpoint is whole."""
     (checkpoint / MARK).touch()
+
+
+def keep_only(work: Path, checkpoint: Path | None) -> None:
+    """Remove all others: a later one that is not whole would outlive the new ones."""
+    for path in (work / FOLDER).glob(f"{PREFIX}*"):
+        if path != checkpoint:
+            shutil.rmtree(path)
 
 
 def newest(work: Path, log: Path) -> Path | None:

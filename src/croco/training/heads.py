@@ -23,6 +23,14 @@ def row_of(example: Example) -> Row:
     return row
 
 
+def collator(tokenizer: Any) -> Any:
+    """TRL's collator of preferences: prompts with their chosen, then with their rejected responses."""
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    pad = tokenizer.pad_token_id
+    return DataCollatorForPreference(tokenizer.eos_token_id if pad is None else pad)
+
+
 def add_head(model: Any) -> None:
     """Give a model TRL's head, or ours where that would be slow (`project_responses_only`)."""
     from trl.trainer.utils import add_fused_lm_head

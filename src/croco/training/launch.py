@@ -12,9 +12,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from croco import errors
 from croco.errors import EngineError
@@ -25,7 +27,9 @@ from croco.training import Example, Job, Place
 from croco.training.log import NAME, Log
 from croco.training_settings import TrainConfig
 
-JOB, EXAMPLES, ERROR = "job.json", "examples.jsonl", "error.json"
+JOB, EXAMPLES, COUNT, ERROR = "job.json", "examples.jsonl", "processes", "error.json"
+WORKER = "croco.training.worker"
+TORCHRUN, ACCELERATE = "torch.distributed.run", "accelerate.commands.launch"
 #: What starts a line of progress: libraries write to standard output as well.
 TOLD = "croco-progress "
 
@@ -34,7 +38,10 @@ def launch(job: Job, place: Place) -> list[Step]:
     """Train in as many processes as the resources ask for; EngineError where one of them fails."""
     folder = place.work / "job"
     write_job(job, place, folder)
-    told = _run(command(folder, place.resources), place.work / "processes.log")
+    own = processes(place.resources)
+    (folder / COUNT).write_text(str(own.count), encoding="utf-8")
+    line = [sys.executable, "-m", own.launcher, *own.options, "-m", WORKER, str(folder)]
+    told = _run(line, own.launcher == TORCHRUN, place.work / "processes.log")
     for done, total, text in told:
         place.progress(done, total, text)
     failed = folder / ERROR
@@ -46,20 +53,38 @@ def launch(job: Job, place: Place) -> list[Step]:
     return Log(place.work / NAME, upto=2**62, write=False).steps
 
 
-def command(folder: Path, resources: Resources) -> list[str]:
-    """The command that trains a job's folder in several processes of one machine, or as the config file
-    for accelerate says. On CPUs that is torchrun: accelerate itself would start one process there."""
-    worker = ["-m", "croco.training.worker", str(folder)]
-    count = str(resources.processes)
-    if resources.accelerate:
-        own = ["--num_processes", count] if resources.processes > 1 else []
-        launcher = ["accelerate.commands.launch", "--config_file", resources.accelerate, *own]
-    elif _on_cpu(resources):
-        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", count]
-    else:
-        launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", count]
-        launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return [sys.executable, "-m", *launcher, *worker]
+@dataclass(frozen=True)
+class Processes:
+    """How many processes are started, by which module, with which options."""
+
+    count: int
+    launcher: str
+    options: list[str]
+
+
+def processes(resources: Resources) -> Processes:
+    """The processes of one machine, or those that the config file for accelerate asks for.
+
+    On CPUs torchrun starts them: accelerate would start one alone, and say nothing.
+    """
+    file = resources.accelerate
+    config = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
+    many = resources.processes > 1
+    count = resources.processes if many else int(config.get("num_processes", 1))
+    if config.get("use_cpu") if file else _on_cpu(resources):
+        machines = int(config.get("num_machines", 1))
+        options = ["--nnodes", str(machines), "--nproc_per_node", str(count // machines)]
+        if machines == 1:
+            return Processes(count, TORCHRUN, ["--standalone", *options])
+        options += ["--node_rank", str(config.get("machine_rank", 0))]
+        options += ["--master_addr", str(config.get("main_process_ip", "127.0.0.1"))]
+        options += ["--master_port", str(config.get("main_process_port", 29500))]
+        return Processes(count, TORCHRUN, options)
+    options = ["--num_processes", str(count)] if many or not file else []
+    if file:
+        return Processes(count, ACCELERATE, ["--config_file", file, *options])
+    plain = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return Processes(count, ACCELERATE, ["--multi_gpu", *options, *plain])
 
 
 def _on_cpu(resources: Resources) -> bool:
@@ -68,11 +93,9 @@ def _on_cpu(resources: Resources) -> bool:
     return resources.device == "cpu" or not torch.cuda.is_available()
 
 
-def _run(line: list[str], log: Path) -> Iterator[tuple[int, int, str]]:
+def _run(line: list[str], cpu: bool, log: Path) -> Iterator[tuple[int, int, str]]:
     """Run the command; give its progress, and keep all else it says in a log."""
-    environment = os.environ | {"ACCELERATE_USE_CPU": os.environ.get("ACCELERATE_USE_CPU", "")}
-    if "torch.distributed.run" in line:
-        environment["ACCELERATE_USE_CPU"] = "true"
+    environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if cpu else {})
     with log.open("w", encoding="utf-8") as kept:
         process = subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=kept, text=True, env=environment

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from croco.records import Step
 
-NAME = "log.jsonl"
+NAME, DATA = "log.jsonl", "data.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,18 @@ class Look:
     length: float = math.nan
     repetition: float = math.nan
     fidelity: float = math.nan
-    alerts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What may have gone wrong, told after a step."""
+
+    step: int
+    alert: str
+
+
+Row = Step | Look | Alert
+KINDS: dict[str, type[Row]] = {"step": Step, "look": Look, "alert": Alert}
 
 
 class Log:
@@ -38,36 +49,27 @@ class Log:
 
     def __init__(self, path: Path, upto: int = 0, write: bool = True) -> None:
         self.path, self.write = path, write
-        self.steps: list[Step] = []
-        self.looks: list[Look] = []
-        for line in read(path):
-            if line["step"] <= upto:
-                self._take(line)
+        self.rows = [row for row in map(_row, read(path)) if row.step <= upto]
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(map(_line, self._rows())), encoding="utf-8")
+            path.write_text("".join(map(_line, self.rows)), encoding="utf-8")
 
-    def add(self, row: Step | Look) -> None:
+    @property
+    def steps(self) -> list[Step]:
+        """The training curve."""
+        return [row for row in self.rows if isinstance(row, Step)]
+
+    @property
+    def looks(self) -> list[Look]:
+        """What was seen on held-out prompts."""
+        return [row for row in self.rows if isinstance(row, Look)]
+
+    def add(self, row: Row) -> None:
         """One more line, written at once."""
-        self._keep(row)
+        self.rows.append(row)
         if self.write:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
-
-    def _take(self, line: dict[str, Any]) -> None:
-        kind = line.pop("kind")
-        known: dict[str, Any] = {n: math.nan if v is None else v for n, v in line.items()}
-        self._keep(Step(**known) if kind == "step" else Look(**known))
-
-    def _keep(self, row: Step | Look) -> None:
-        if isinstance(row, Step):
-            self.steps.append(row)
-        else:
-            self.looks.append(row)
-
-    def _rows(self) -> list[Step | Look]:
-        both: list[Step | Look] = [*self.steps, *self.looks]
-        return sorted(both, key=lambda row: (row.step, isinstance(row, Look)))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -80,12 +82,22 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def looks(path: Path) -> list[Look]:
     """The looks of a log."""
-    return Log(path, upto=2**62, write=False).looks
+    return [row for row in map(_row, read(path)) if isinstance(row, Look)]
 
 
-def _line(row: Step | Look) -> str:
+def alerts(path: Path) -> list[tuple[int, str]]:
+    """The alerts of a log, each with its step."""
+    return [(row.step, row.alert) for row in map(_row, read(path)) if isinstance(row, Alert)]
+
+
+def _row(line: dict[str, Any]) -> Row:
+    known: dict[str, Any] = {n: math.nan if v is None else v for n, v in line.items()}
+    return KINDS[known.pop("kind")](**known)
+
+
+def _line(row: Row) -> str:
     values = {
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(row).items()
     }
-    return json.dumps({"kind": "step" if isinstance(row, Step) else "look"} | values) + "\n"
+    return json.dumps({"kind": type(row).__name__.lower()} | values) + "\n"

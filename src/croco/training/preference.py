@@ -7,6 +7,7 @@ an optimizer step is made of is `steps`' business.
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import math
 import shutil
@@ -20,10 +21,10 @@ from croco.records import Step
 from croco.settings import Resources
 from croco.training import Example, Job, Place
 from croco.training import policy as weights
-from croco.training.checkpoints import FOLDER, newest, step_of
-from croco.training.heads import log_probs, project_responses_only
+from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
+from croco.training.heads import collator, log_probs, project_responses_only
 from croco.training.lengths import fit
-from croco.training.log import NAME, Log
+from croco.training.log import DATA, NAME, Log
 from croco.training.schedule import schedule
 from croco.training.steps import DpoSteps, SftSteps
 from croco.training_settings import TrainConfig
@@ -53,16 +54,24 @@ def train_here(job: Job, place: Place) -> list[Step]:
     if not fitted.examples:
         why = f": {fitted.words}" if fitted.words else ": see why pairing gave none"
         raise EngineError(f"there are no examples to train on{why}")
+    from croco.training.watching import Watcher
+
     checkpoint = newest(place.work, place.work / NAME)
     with quiet():
         trainer = _trainer(job, fitted.examples, place)
         main = trainer.accelerator.is_main_process
         upto = step_of(checkpoint) if checkpoint else 0
+        if main:
+            keep_only(place.work, checkpoint)
         trainer.log_file = Log(place.work / NAME, upto, write=main)
+        heldout = fit(job.heldout, job.config.max_length).examples
         if job.config.method == "dpo":
-            trainer.examples = _referred(trainer, fitted.examples, place.resources.micro_batch)
+            trainer.examples = _referred(trainer, fitted.examples)
+            heldout = _referred(trainer, heldout)
+        trainer.add_callback(Watcher(trainer, job.config, heldout))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        _save(trainer, job, place, main)
+        data = {"examples": len(fitted.examples), "heldout": len(heldout)}
+        _save(trainer, job, place, data | {"cut": fitted.cut, "dropped": fitted.dropped})
     steps: list[Step] = trainer.log_file.steps
     return steps
 
@@ -93,23 +102,24 @@ def _trainer(job: Job, examples: list[Example], place: Place) -> Any:
         trainer.model.delete_adapter("ref")
     trainer.precompute_ref_logps, trainer.sft_weight = True, config.sft_weight
     trainer.epochs, trainer.progress = config.epochs, place.progress
+    trainer.collate_pairs = collator(trainer.processing_class)
     trainer.follow(examples, plan, resources.micro_batch)
     if args.device.type == "cpu":
         project_responses_only(trainer.model.get_base_model() if peft_config else trainer.model)
     return trainer
 
 
-def _referred(trainer: Any, examples: list[Example], micro_batch: int) -> list[Example]:
+def _referred(trainer: Any, examples: list[Example]) -> list[Example]:
     """The examples with the reference's log-probabilities. The reference is the policy before its first
     step, whether that is the base model, an SFT adapter on it, or a tuned model."""
     unknown = [k for k, example in enumerate(examples) if example.reference is None]
     unknown.sort(key=lambda k: examples[k].tokens)
     found = list(examples)
     trainer.model.to(trainer.args.device).eval()
-    for start in range(0, len(unknown), micro_batch):
-        places = unknown[start : start + micro_batch]
+    for start in range(0, len(unknown), trainer.micro_batch):
+        places = unknown[start : start + trainer.micro_batch]
         with trainer.accelerator.autocast():
-            pairs = log_probs(trainer.model, trainer.collate, [examples[k] for k in places])
+            pairs = log_probs(trainer.model, trainer.collate_pairs, [examples[k] for k in places])
         for k, chosen, rejected in zip(places, *(side.tolist() for side in pairs), strict=True):
             found[k] = replace(examples[k], reference=(chosen, rejected))
     return found
@@ -169,14 +179,15 @@ def _trackers(resources: Resources) -> list[str]:
     return list(resources.trackers)
 
 
-def _save(trainer: Any, job: Job, place: Place, main: bool) -> None:
-    """What was trained and its log; weights that processes share are gathered first."""
+def _save(trainer: Any, job: Job, place: Place, data: dict[str, Any]) -> None:
+    """What was trained, its log, and what is told of its data; shared weights are gathered first."""
     several = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if several else None
-    if main:
+    if trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model)
         weights.save(model, state, job.policy, place.out)
         shutil.copyfile(place.work / NAME, place.out / NAME)
+        (place.out / DATA).write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
         tensorboard = place.work / FOLDER / "runs"
         if tensorboard.is_dir():
             shutil.copytree(tensorboard, place.out / "tensorboard")

@@ -12,7 +12,7 @@ from croco.models import ModelRef
 from croco.quiet import quiet
 from croco.settings import Resources
 from croco.training import Example, policy
-from croco.training.heads import add_head, log_probs
+from croco.training.heads import add_head, collator, log_probs
 from croco.training_settings import TrainConfig
 
 
@@ -24,7 +24,6 @@ class Reference:
     ) -> None:
         import torch
         import transformers
-        from trl.trainer.dpo_trainer import DataCollatorForPreference
 
         if resources.threads:
             torch.set_num_threads(resources.threads)
@@ -39,8 +38,7 @@ class Reference:
         # As in training: whole models are float32 and read in the recipe's precision.
         dtype = getattr(torch, config.dtype)
         self._cast = partial(torch.autocast, device, dtype, enabled=own != config.dtype)
-        pad = tokenizer.pad_token_id
-        self._collate = DataCollatorForPreference(tokenizer.eos_token_id if pad is None else pad)
+        self._collate = collator(tokenizer)
         self._size = resources.micro_batch
         self._halving = Halving("lower resources.reference.micro_batch")
 

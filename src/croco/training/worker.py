@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from croco.errors import CrocoError
-from croco.training.launch import ERROR, read_job
+from croco.errors import CrocoError, EngineError
+from croco.training.launch import COUNT, ERROR, read_job
 from croco.training.preference import train_here
 
 
@@ -20,6 +20,7 @@ def main(folder: Path) -> int:
     if not first:
         place = replace(place, progress=lambda done, total, text: None)
     try:
+        _check(folder)
         train_here(job, place)
     except CrocoError as error:
         (folder / ERROR).write_text(
@@ -29,6 +30,16 @@ def main(folder: Path) -> int:
     if first:
         (folder / "done").touch()
     return 0
+
+
+def _check(folder: Path) -> None:
+    """EngineError unless as many processes run as were asked for."""
+    wanted, found = (folder / COUNT).read_text(encoding="utf-8"), os.environ.get("WORLD_SIZE", "1")
+    if wanted != found:
+        raise EngineError(
+            f"{found} processes were started to train and not {wanted}: look at"
+            " resources.train.processes and the config file for accelerate"
+        )
 
 
 if __name__ == "__main__":
