@@ -66,7 +66,7 @@ def train_reward(
         model.eval().save_pretrained(out)
         tokenizer.save_pretrained(out)
     counts = {"given": len(preferences), "trained": len(pairs), "left_out": dict(left_out)}
-    (out / "training").mkdir()
+    (out / "training").mkdir(exist_ok=True)
     (out / "training" / "pairs.json").write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
     return steps
 
