@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
@@ -19,7 +19,10 @@ LAYERS = [
     {"arena", "promptsets"},
     {
         "settings",
+        "executor_settings",
         "reward_settings",
+        "training_settings",
+        "arm_settings",
         "evaluation_settings",
         "benchmark_settings",
         "datafiles",
@@ -27,8 +30,8 @@ LAYERS = [
         "answers",
     },
     {"recipe", "recipe_file"},
-    {"stage"},
-    {"store", "provenance", "runs"},
+    {"stage", "rounds"},
+    {"store", "journal", "sealing", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {
@@ -43,13 +46,14 @@ LAYERS = [
         "euroeval",
         "report",
     },
-    {"judging"},
+    {"judging", "examples"},
     {"stages"},
     {"building"},
     {"evaluating", "forgetting"},
-    {"comparison"},
+    {"comparison", "arms", "tuning"},
     {"pipeline"},
-    {"runner", "plan"},
+    {"runner", "rowwork", "plan", "promptcount"},
+    {"cost"},
     {"executors"},
     {
         "cli",
@@ -58,6 +62,7 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_cluster",
         "cli_reward",
         "cli_export",
         "progress",
@@ -66,7 +71,17 @@ LAYERS = [
     },
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "safetensors",
+    "ray",
+    "submitit",
+}
 MAY_BE_HEAVY = (
     "engines",
     "likelihood",
@@ -77,6 +92,7 @@ MAY_BE_HEAVY = (
     "quiet",
     "tokens",
     "memory",
+    "executors",
 )
 
 

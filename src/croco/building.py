@@ -36,11 +36,17 @@ def stage_of(
     record: type[Any],
     inputs: dict[str, Stage],
     engines: Iterable[str] = (),
+    aligned: Iterable[str] = (),
     **more: Any,
 ) -> Stage:
     """A stage of that name; its kind, version and resources follow from the name and the recipe."""
     kind = name.rpartition(".")[2].partition("-")[0]
     resources = recipe.resources.get(kind, Resources())  # type: ignore[call-overload]
+    if resources.accelerate:
+        file = recipe.folder / resources.accelerate
+        if not file.is_file():
+            raise RecipeError(f"resources.{kind}.accelerate: there is no file {file}: name one")
+        resources = resources.model_copy(update={"accelerate": str(file.absolute())})
     served = sorted({"openai", "server"} & set(engines))
     if served and resources.server is None:
         raise RecipeError(
@@ -58,6 +64,7 @@ def stage_of(
         inputs=inputs,
         resources=resources,
         allow_failed=recipe.allow_failed,
+        aligned=frozenset(aligned),
         **({"shards": shards} | more),
     )
 

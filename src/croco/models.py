@@ -139,6 +139,14 @@ def fetch_tokenizer(ref: ModelRef) -> Path:
     return _snapshot(ref.name, ref.revision, None, TOKENIZER_FILES)
 
 
+def tuned(policy: ModelRef, files: Path | None) -> tuple[ModelRef, Path | None]:
+    """A policy and the adapter to put on it, where `files` are what a training made: an adapter, or a
+    whole model, which then stands for the policy."""
+    if files is None or not (files / "config.json").is_file():
+        return policy, files
+    return ModelRef(name="tuned", revision=policy.revision, location=str(files)), None
+
+
 def base_name(ref: ModelRef) -> str:
     """What an adapter should name as its base: a hub id, or the directory of weights not on the hub."""
     return base_of(ref)[0]

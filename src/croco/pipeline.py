@@ -5,45 +5,21 @@ from __future__ import annotations
 from typing import Literal
 
 from croco import forgetting, models
+from croco.arms import Shared, benchmarked, evaluated, sampled, scored
 from croco.building import code_of, engines_of, files_of, names_of, prompt_files_of, stage_of
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
-from croco.errors import RecipeError
-from croco.euroeval import sets_for
-from croco.evaluating import judged, spoken
+from croco.evaluating import spoken
 from croco.languages import IDENTIFIERS
-from croco.models import ModelRef
 from croco.plugins import see
-from croco.recipe import AnyRecipe, Arm, Comparison, Recipe
-from croco.records import (
-    Audited,
-    Benchmarked,
-    Draft,
-    Metric,
-    Overlap,
-    Pairs,
-    Prompt,
-    Responses,
-    Rewards,
-    Step,
-    Translation,
-)
-from croco.settings import Sampling, Translate
+from croco.recipe import AnyRecipe, Comparison, Recipe
+from croco.records import Audited, Draft, Metric, Overlap, Prompt, Step, Translation
+from croco.rounds import training_of, trains_on_shared
+from croco.settings import Translate
 from croco.stage import Stage
-from croco.stages import (
-    audit,
-    benchmark,
-    contamination,
-    pair,
-    prompts,
-    report,
-    sample,
-    score,
-    train,
-    translate,
-)
-from croco.training import TRAINERS
+from croco.stages import audit, contamination, prompts, report, score, translate
 from croco.translation import TRANSLATORS
+from croco.tuning import stages_of
 
 
 def build(recipe: AnyRecipe) -> dict[str, Stage]:
@@ -58,73 +34,27 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
     heldout = _prompts(recipe, "heldout")
     trained = _reward(recipe)
     audited = _audit(recipe, trained)
-    samples = _sample(recipe, "sample", policy, training, recipe.sample)
-    scores = _score(recipe, training, samples, trained)
-    base = _evaluated(recipe, "base.sample", policy, heldout)
+    samples = sampled(recipe, "sample", policy, training, recipe.sample)
+    scores = scored(recipe, training, samples, trained)
+    base = evaluated(recipe, "base.sample", policy, heldout)
     # What is contaminated, and the reward and its audit, are better known before much is spent.
     stages = [
         *_prepared(recipe, training, heldout),
         *([trained] if trained else []),
         audited,
-        samples,
-        scores,
+        *([samples, scores] if any(map(trains_on_shared, recipe.arms.values())) else []),
         base,
         spoken(recipe, "base", base),
-        *_benchmark(recipe, "base", policy),
+        *benchmarked(recipe, "base", policy),
     ]
+    shared = Shared(policy, training, samples, scores, trained, heldout, base)
     for name, arm in recipe.arms.items():
-        stages += _arm(recipe, name, arm, policy, scores, samples, heldout, base)
+        before = training_of(arm.after, recipe.arms[arm.after]) if arm.after else None
+        start = next((one for one in stages if one.name == before), None)
+        stages += stages_of(recipe, name, shared, start)
     named = {stage.name: stage for stage in stages}
     named |= {stage.name: stage for stage in forgetting.stages_of(recipe, policy, named)}
     return named | {"report": _report(recipe, named)}
-
-
-def _arm(
-    recipe: Recipe,
-    name: str,
-    arm: Arm,
-    policy: ModelRef,
-    scores: Stage,
-    samples: Stage,
-    heldout: Stage,
-    base: Stage,
-) -> list[Stage]:
-    pairs = stage_of(
-        recipe,
-        f"{name}.pair",
-        pair.pair,
-        pair.Config(
-            pair=arm.pair,
-            seed=recipe.seed,
-            code=code_of((arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")),
-        ),
-        Pairs,
-        {"score": scores, "sample": samples},
-        unit="shard",
-    )
-    tuned = stage_of(
-        recipe,
-        f"{name}.train",
-        train.train,
-        train.Config(
-            policy=policy,
-            train=arm.train,
-            seed=recipe.seed,
-            code=code_of((arm.train.trainer, TRAINERS, "trainer")),
-        ),
-        Step,
-        {"pair": pairs, "sample": samples},
-    )
-    answers = _evaluated(recipe, f"{name}.sample", policy, heldout, tuned)
-    verdicts = judged(recipe, name, heldout, base, answers)
-    return [
-        pairs,
-        tuned,
-        answers,
-        spoken(recipe, name, answers),
-        verdicts,
-        *_benchmark(recipe, name, policy, tuned),
-    ]
 
 
 def _prompts(recipe: Recipe, which: Literal["train", "heldout"]) -> Stage:
@@ -164,6 +94,7 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
         Translation,
         {"drafts": drafts},
         unit="row",
+        aligned={"drafts"},
         engines=[prompted.engine] if prompted else [],
     )
 
@@ -190,45 +121,6 @@ def _contamination(recipe: Recipe, name: str, sides: list[Stage]) -> Stage:
     return stage_of(recipe, name, contamination.contamination, config, Overlap, inputs)
 
 
-def _sample(
-    recipe: Recipe,
-    name: str,
-    policy: ModelRef,
-    source: Stage,
-    sampling: Sampling,
-    adapter: Stage | None = None,
-) -> Stage:
-    code = code_of((sampling.engine, ENGINES, "sample.engine"))
-    config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed, code=code)
-    inputs = {"prompts": source} | ({"adapter": adapter} if adapter else {})
-    return stage_of(
-        recipe,
-        name,
-        sample.sample,
-        config,
-        Responses,
-        inputs,
-        unit="row",
-        grows="config.sampling.n",
-        engines=[sampling.engine],
-    )
-
-
-def _evaluated(
-    recipe: Recipe, name: str, policy: ModelRef, heldout: Stage, adapter: Stage | None = None
-) -> Stage:
-    """Answers to held-out prompts, base's and an arm's by the same engine."""
-    own = recipe.evaluate
-    update = {"n": own.n, "engine": own.engine or recipe.sample.engine}
-    if update["engine"] == "openai":
-        raise RecipeError(
-            "evaluate.engine: a server cannot take the adapters that are tuned in the run: sample the"
-            " answers to held-out prompts by transformers or vllm"
-        )
-    sampling = recipe.sample.model_copy(update=update | {"extra": None})
-    return _sample(recipe, name, policy, heldout, sampling, adapter)
-
-
 def _reward(recipe: Recipe) -> Stage | None:
     """The training of the reward model, where the recipe has one to train."""
     training = recipe.reward.training
@@ -239,16 +131,6 @@ def _reward(recipe: Recipe) -> Stage | None:
         files=files_of(training.files, recipe.folder),
     )
     return stage_of(recipe, "reward", score.train_reward, config, Step, {})
-
-
-def _score(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None) -> Stage:
-    reward = recipe.reward
-    config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
-    inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    engines = engines_of(reward)
-    return stage_of(
-        recipe, "score", score.score, config, Rewards, inputs, unit="row", engines=engines
-    )
 
 
 def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
@@ -266,30 +148,6 @@ def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
     return stage_of(recipe, "audit", audit.audit, config, Audited, inputs, engines=engines)
 
 
-def _benchmark(
-    recipe: Recipe, name: str, policy: ModelRef, adapter: Stage | None = None
-) -> list[Stage]:
-    """EuroEval on the policy or on an arm's adapter, where the recipe asks for it."""
-    settings = recipe.evaluate.benchmark
-    if settings is None:
-        return []
-    if policy.name == "fake":
-        raise RecipeError("evaluate.benchmark: EuroEval needs a real model as policy: name one")
-    datasets = settings.datasets or sets_for(recipe.languages)[0]
-    if not datasets:
-        raise RecipeError(
-            "evaluate.benchmark: EuroEval's data sets of the paper are in none of the recipe's"
-            " languages: give evaluate.benchmark.datasets, or take evaluate.benchmark out"
-        )
-    config = benchmark.Config(
-        policy=policy,
-        allow_failed=recipe.allow_failed,
-        **settings.model_dump() | {"datasets": datasets},
-    )
-    inputs = {"adapter": adapter} if adapter else {}
-    return [stage_of(recipe, f"{name}.benchmark", benchmark.benchmark, config, Benchmarked, inputs)]
-
-
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:
-    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources"}))
+    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources", "executor"}))
     return stage_of(recipe, "report", report.report, config, Metric, stages)

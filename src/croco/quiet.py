@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging as plain
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ def quiet() -> Iterator[None]:
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    plain.getLogger("bitsandbytes").setLevel(plain.ERROR)  # advice on kernels, whoever imports it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

@@ -1,6 +1,6 @@
 """The recipe: everything a run is made of, checked before anything starts (`recipe_file` reads it).
 
-Its sections stand here and in `settings` and `reward_settings`. Defaults
+Its sections stand here and in `settings`, `reward_settings`, `training_settings` and the like. Defaults
 are the settings of the CroCo paper (arXiv 2605.26293) where it names them.
 """
 
@@ -12,11 +12,14 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
+from croco.arm_settings import OffPolicy, Online, Rounds
 from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
+from croco.executor_settings import ExecutorSettings
 from croco.reward_settings import RewardConfig
-from croco.settings import Dtype, Language, Resources, Sampling, Section, Share, Translate
+from croco.settings import Language, Resources, Sampling, Section, Share, Translate
 from croco.strategies import Rule
+from croco.training_settings import TrainConfig
 
 StageKind = Literal[
     "answers",
@@ -27,6 +30,8 @@ StageKind = Literal[
     "reward",
     "score",
     "pair",
+    "encode",
+    "reference",
     "train",
     "language",
     "judge",
@@ -115,50 +120,48 @@ class PairConfig(Section):
         return self
 
 
-class Lora(Section):
-    """LoRA's rank, alpha, dropout and target modules; the defaults are the paper's."""
-
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: Share = 0.05
-    targets: list[str] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    ]
-
-
-class TrainConfig(Section):
-    """Tuning on pairs by DPO, or by SFT on the chosen responses; learning rates default to the paper's."""
-
-    method: Literal["dpo", "sft"] = "dpo"
-    trainer: str = "trl"
-    learning_rate: float | None = Field(None, gt=0)
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(64, ge=1, description="pairs per optimizer step")
-    beta: float = Field(0.1, gt=0)
-    lora: Lora = Lora()
-    warmup_share: Share = 0.05
-    schedule: str = "cosine"
-    weight_decay: float = Field(0.01, ge=0)
-    max_length: int = Field(4096, ge=8)
-    dtype: Dtype = "bfloat16"
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, by default 5e-6 for DPO and 2e-4 for SFT (the paper's)."""
-        return self.learning_rate or (5e-6 if self.method == "dpo" else 2e-4)
-
-
 class Arm(Section):
-    """A variant of the run: its pairs and its training; all else is shared with the other arms."""
+    """A variant of the run: its pairs and its training; all else is shared with the other arms.
+
+    Pairs are made of the policy's own answers before training, but where `responses`, `rounds` or `online`
+    says otherwise.
+    """
 
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+    after: str | None = Field(
+        None, description="an arm above, whose tuned policy is tuned further and is the reference"
+    )
+    responses: OffPolicy | None = Field(None, description="answers by another model")
+    rounds: Rounds | None = Field(None, description="training again on the tuned policy's answers")
+    online: Online | None = Field(None, description="answers sampled during training")
+
+    @pydantic.model_validator(mode="after")
+    def _of_one_kind(self) -> Arm:
+        own = ("responses", "rounds", "online")
+        given = [name for name in own if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} cannot be combined: remove one")
+        known = self.train.trainer in ("trl", "fake")
+        if self.rounds and self.rounds.reference == "fixed" and not known:
+            raise ValueError(
+                "rounds.reference: fixed is for the trainer 'trl', which is given the reference's"
+                " log-probabilities: set it to moved"
+            )
+        if (
+            self.rounds
+            and self.train.method == "sft"
+            and "reference" in self.rounds.model_fields_set
+        ):
+            raise ValueError("rounds.reference: SFT has no reference: remove it")
+        if self.online and (self.train.trainer, self.train.method) != ("trl", "dpo"):
+            raise ValueError("online is for train.trainer 'trl' and train.method 'dpo': set these")
+        if self.online and self.train.heldout_share:
+            raise ValueError(
+                "train.heldout_share is of pairs that are known before training, and online has none:"
+                " remove it"
+            )
+        return self
 
 
 class RewardFile(Section):
@@ -186,6 +189,7 @@ class Recipe(Section):
     )
     evaluate: Evaluation
     resources: dict[StageKind, Resources] = {}
+    executor: ExecutorSettings = ExecutorSettings()
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
     @pydantic.field_validator("arms")
@@ -193,6 +197,11 @@ class Recipe(Section):
     def _not_base(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
         if "base" in arms:
             raise ValueError("no arm may be called 'base': that is the untuned policy")
+        above: list[str] = []
+        for name, arm in arms.items():
+            if arm.after is not None and arm.after not in above:
+                raise ValueError(f"{name}.after: {arm.after!r} is no arm above {name!r}: name one")
+            above.append(name)
         return arms
 
     @pydantic.model_validator(mode="after")
@@ -231,6 +240,7 @@ class Comparison(Section):
     shards: int = Field(1, ge=1)
     allow_failed: Share = 0.0
     resources: dict[StageKind, Resources] = {}
+    executor: ExecutorSettings = ExecutorSettings()
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
 

@@ -70,12 +70,16 @@ class Sealed(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage function is given besides its config: inputs, a folder for files, and resources."""
+    """What a stage function is given besides its config: inputs, a folder for files, and resources.
+
+    `files` is published when the stage is done; `work` outlives a kill and goes when all is sealed.
+    """
 
     inputs: Mapping[str, Sealed]
     files: Path
     resources: Resources
     progress: Progress
+    work: Path = Path()
 
 
 #: A row stage gives one list of outcomes per batch, in order; loads models only at the first batch.
@@ -92,7 +96,9 @@ class Stage:
     """One node of a run's graph; `inputs` are by name, and the first one's keys are its own.
 
     `grows` is the path of a number in the recipe: artifacts that differ in it alone share their rows'
-    beginnings, so one can start from another's.
+    beginnings, so one can start from another's. `aside` names inputs with keys that the function reads by
+    itself; the others' rows are joined by key. `aligned` are the inputs of which a shard needs the same
+    shard alone, so that it may start when that one is sealed; of all others it needs all shards.
     """
 
     name: str
@@ -107,6 +113,8 @@ class Stage:
     resources: Resources = field(default_factory=Resources)
     allow_failed: float = 0.0
     grows: str = ""
+    aside: tuple[str, ...] = ()
+    aligned: frozenset[str] = frozenset()
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from croco import engines, rewards
 from croco.engines import Request
 from croco.errors import EngineError, StopError
 from croco.models import ModelRef
-from croco.recipe import TrainConfig
 from croco.records import Candidate, Turn
 from croco.reward_settings import RewardConfig
 from croco.settings import Resources, Sampling
 from croco.tokens import answer_ids, end_of_turn, load_tokenizer, prompt_ids
-from croco.training import Example, preference
+from croco.training import Example, Job, Place, preference
+from croco.training_settings import TrainConfig
 
 pytestmark = pytest.mark.model
 TURNS = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
@@ -187,7 +187,7 @@ def test_every_stage_reads_the_same_ids(shape, tmp_path):
 
 def train(policy, examples, method, out):
     config = TrainConfig(method=method, batch_size=4, epochs=1, dtype="float32")
-    preference.train(config, examples, policy, out, 0, Resources(), lambda *_: None)
+    preference.train(Job(config, policy, examples, seed=0), Place(out, out.with_name("work")))
 
 
 BROKEN = {

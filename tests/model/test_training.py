@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,93 +13,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from tuning import EOS, examples, policy, run, save_tiny, weights
+
 from croco.errors import EngineError
-from croco.models import ModelRef
-from croco.recipe import TrainConfig
 from croco.records import Step
-from croco.settings import Resources
-from croco.training import Example, preference
-from croco.training import steps as steps_of_trl
+from croco.training import Example, Job, Place, preference
+from croco.training_settings import TrainConfig
 
 pytestmark = pytest.mark.model
-EOS, WORDS = 1, 60
 METHODS = pytest.mark.parametrize("method", ["dpo", "sft"])
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with a vocabulary of words, saved as a model directory."""
-    import tokenizers
-    import transformers
-
-    folder = tmp_path_factory.mktemp("tiny")
-    vocabulary = {"<pad>": 0, "</s>": EOS} | {f"w{n}": n for n in range(2, WORDS)}
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<pad>"))
-    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
-    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = transformers.LlamaConfig(
-        vocab_size=WORDS,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-        eos_token_id=EOS,
-        bos_token_id=None,
-    )
-    transformers.LlamaForCausalLM(shape).save_pretrained(folder)
-    return folder
-
-
-def examples(count: int = 11) -> list[Example]:
-    """Examples of differing lengths; the chosen answers of odd ones were cut off (no EOS)."""
-
-    def ids(seed: int, size: int) -> list[int]:
-        return [2 + (seed * 31 + k * 17) % (WORDS - 2) for k in range(size)]
-
-    return [
-        Example(
-            ids(n, 3 + n % 4),
-            ids(n + 50, 2 + n % 5) + [EOS] * (n % 2 == 0),
-            [*ids(n + 90, 1 + n % 3), EOS],
-        )
-        for n in range(count)
-    ]
-
-
-def run(
-    source: Path,
-    out: Path,
-    method: str = "dpo",
-    micro: int = 8,
-    told: Callable[..., None] = lambda *_: None,
-    seed: int = 5,
-    **changes: Any,
-) -> list[Step]:
-    settings = {
-        "method": method,
-        "learning_rate": 1e-2,
-        "batch_size": 8,
-        "epochs": 2,
-        "dtype": "float32",
-        "warmup_share": 0,
-        "lora": {"dropout": 0},
-    }
-    config = TrainConfig.model_validate(settings | changes)
-    policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
-    resources = Resources(micro_batch=micro, device="cpu", threads=1)
-    return preference.train(config, examples(), policy, out, seed, resources, told)
-
-
-def weights(out: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    found: dict[str, Any] = load_file(out / "adapter_model.safetensors")
-    return found
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def trained_on(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, method: str) -> set[Any]:
@@ -122,8 +48,8 @@ def trained_on(monkeypatch: pytest.MonkeyPatch, source: Path, out: Path, method:
 
         return patched
 
-    head = steps_of_trl.project_responses_only
-    monkeypatch.setattr(steps_of_trl, "project_responses_only", spy(head))
+    head = preference.project_responses_only
+    monkeypatch.setattr(preference, "project_responses_only", spy(head))
     run(source, out, method, micro=3, epochs=1)
     found = set()
     for batch in seen:
@@ -228,12 +154,14 @@ def test_what_is_written(
     steps = run(source, out, told=lambda *word: told.append(word))
     assert capfd.readouterr() == ("", "")
     assert [word[:2] for word in told] == [(n, 4) for n in range(1, 5)]
-    assert told[0][2] == "loss 0.693"
+    assert told[0][2].startswith("loss 0.693, ")
     assert steps[0].learning_rate == pytest.approx(1e-2)
     tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {f.name for f in out.iterdir()} == tokenizer | {
         "adapter_config.json",
         "adapter_model.safetensors",
+        "log.jsonl",
+        "data.json",
     }
     for name in tokenizer:
         assert (out / name).read_bytes() == (source / name).read_bytes()
@@ -256,17 +184,19 @@ def test_what_is_written(
 
 
 @METHODS
-def test_an_example_that_is_too_long_is_refused(source: Path, tmp_path: Path, method: str) -> None:
-    longest = max(len(e.prompt_ids) + len(e.chosen_ids) for e in examples())
-    with pytest.raises(EngineError, match=f"{longest} tokens long, over the max_len"):
-        run(source, tmp_path / "out", method, max_length=longest - 1)
-    run(source, tmp_path / "out", method, max_length=longest, epochs=1)
+def test_examples_that_are_too_long_are_cut_or_left_out_and_told(
+    source: Path, tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(source, tmp_path / "all", method, max_length=11, epochs=1)
+    assert caplog.messages == []
+    steps = run(source, tmp_path / "cut", method, max_length=8, epochs=1)
+    (said,) = caplog.messages
+    assert "examples were cut to max_length" in said
+    assert steps
 
 
 def test_nothing_to_train_on_is_refused(source: Path, tmp_path: Path) -> None:
-    policy = ModelRef(name="tiny-llama", revision="1", location=str(source))
-    for found in ([], [Example([2], [], [3])]):
-        with pytest.raises(EngineError):
-            preference.train(
-                TrainConfig(), found, policy, tmp_path, 1, Resources(), lambda *_: None
-            )
+    for found in ([], [Example([2], [], [3])], [Example([2] * 9, [4], [3])]):
+        config = TrainConfig(max_length=9)
+        with pytest.raises(EngineError, match="no examples to train on"):
+            preference.train(Job(config, policy(source), found), Place(tmp_path, tmp_path / "work"))

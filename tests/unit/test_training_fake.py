@@ -10,10 +10,9 @@ import pytest
 
 from croco.errors import EngineError
 from croco.models import ModelRef
-from croco.recipe import TrainConfig
 from croco.records import Step
-from croco.settings import Resources
-from croco.training import Example, load
+from croco.training import Example, Job, Place, load
+from croco.training_settings import TrainConfig
 
 POLICY = ModelRef(name="fake", revision="1")
 
@@ -25,9 +24,8 @@ def examples(count: int) -> list[Example]:
 def run(out: Path, count: int = 8, seed: int = 1, method: str = "dpo") -> list[Step]:
     config = TrainConfig.model_validate({"method": method})
     told: list[tuple[int, int, str]] = []
-    steps = load("fake")(
-        config, examples(count), POLICY, out, seed, Resources(), lambda *word: told.append(word)
-    )
+    job = Job(config, POLICY, examples(count), seed=seed)
+    steps = load("fake")(job, Place(out, out / "work", progress=lambda *word: told.append(word)))
     assert [done for done, _, _ in told] == [step.step for step in steps]
     assert {total for _, total, _ in told} == {len(steps)}
     return steps

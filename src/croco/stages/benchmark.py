@@ -63,7 +63,8 @@ def benchmark(config: Config, context: Context) -> list[Benchmarked]:
     folder = context.files.parent / "euroeval"
     folder.mkdir(exist_ok=True)
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
-    model = stand_in(models.fetch(config.policy), adapter, folder / "model")
+    policy, adapter = models.tuned(config.policy, adapter)
+    model = stand_in(models.fetch(policy), adapter, folder / "model")
     cache = Path(environment.cache or models.cache_folder().parent / "euroeval").expanduser()
     line = command(
         python,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from croco import likelihood
+from croco import likelihood, models
 from croco.datafiles import FileRef, read_sentences
 from croco.errors import DataError, EngineError, StopError
 from croco.likelihood import Likelihood
@@ -55,10 +55,11 @@ def loss(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator
     The files of the input "adapter", where there is one, are put on the policy.
     """
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
+    policy, adapter = models.tuned(config.policy, adapter)
     model: Likelihood | None = None
     for batch in batches:
         model = model or likelihood.load(
-            config.likelihood, config.policy, config.dtype, context.resources, adapter
+            config.likelihood, policy, config.dtype, context.resources, adapter
         )
         yield _losses(model, batch)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from croco import engines
+import pyarrow.compute as pc
+
+from croco import engines, models
 from croco.engines import Generator, Reply, Request
 from croco.errors import DataError
+from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Prompt, Responses
+from croco.schemas import decode
 from croco.settings import Sampling, Section
-from croco.stage import Batch, Context, Item, Outcome, seed_of
+from croco.stage import Batch, Context, Item, Outcome, Sealed, seed_of
 
 
 class Config(Section):
@@ -43,12 +47,18 @@ def _answered(
     first = next(batches, None)
     if first is None:
         return
+    yield from _engine(config, context).generate(chain([first], batches))
+
+
+@keep
+def _engine(config: Config, context: Context) -> Generator:
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
+    policy, adapter = models.tuned(config.policy, adapter)
     engine = engines.load(
-        config.sampling.engine, config.policy, config.sampling, context.resources, adapter
+        config.sampling.engine, policy, config.sampling, context.resources, adapter
     )
     _refuse_too_long(engine, config, context)
-    yield from engine.generate(chain([first], batches))
+    return engine
 
 
 class _Work:
@@ -120,16 +130,25 @@ def _first(row: Responses, n: int) -> Responses:
     )
 
 
+def _longer(prompts: Sealed, room: int) -> Iterator[Prompt]:
+    """The prompts of more bytes than that; the others, millions perhaps, become no Python objects."""
+    for shard in range(prompts.shards):
+        for batch in prompts.batches(shard, ("id", "lang", "prompt", "before")):
+            turns = pc.list_value_length(batch["before"])
+            long = pc.or_(pc.greater(pc.binary_length(batch["prompt"]), room), pc.greater(turns, 0))
+            for values in batch.filter(long).to_pylist():
+                prompt: Prompt = decode(Prompt, values)
+                if sum(len(turn["content"].encode()) for turn in prompt.chat) > room:
+                    yield prompt
+
+
 def _refuse_too_long(engine: Generator, config: Config, context: Context) -> None:
     if engine.context_length is None:
         return
     room = engine.context_length - config.sampling.max_tokens
-    for prompt in context.inputs["prompts"].rows():
-        chat = prompt.chat
-        # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
-        if sum(len(turn["content"].encode()) for turn in chat) + 256 <= room:
-            continue
-        length = len(engine.encode(chat))
+    # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
+    for prompt in _longer(context.inputs["prompts"], room - 256):
+        length = len(engine.encode(prompt.chat))
         if length > room:
             raise DataError(
                 f"prompt {prompt.id!r} ({prompt.lang}) has {length} tokens and the model's context"

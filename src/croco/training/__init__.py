@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from croco.models import ModelRef
 from croco.plugins import load_class
-from croco.recipe import TrainConfig
 from croco.records import Step
 from croco.settings import Resources
 from croco.stage import Progress
+from croco.training_settings import TrainConfig
+
+if TYPE_CHECKING:
+    from croco.training.library import train_dpo as train_dpo
 
 TRAINERS = {
     "fake": "croco.training.fake:train",
@@ -22,26 +25,60 @@ TRAINERS = {
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids to tune on, as they were sampled; `rejected_ids` is empty for SFT."""
+    """Token ids to tune on, as they were sampled; `rejected_ids` is empty for SFT.
+
+    `reference` holds the log-probabilities, in nats, of the chosen and the rejected response (as far as
+    training reads them) under the reference model, where they are known. `id` and `lang` are the prompt's.
+    """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    id: str = ""
+    lang: str = ""
+    reference: tuple[float, float] | None = None
+
+    @property
+    def sides(self) -> list[list[int]]:
+        """The responses: chosen, and rejected where there is one."""
+        return [self.chosen_ids, self.rejected_ids] if self.rejected_ids else [self.chosen_ids]
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that a forward pass reads."""
+        return sum(len(self.prompt_ids) + len(side) for side in self.sides)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to train: how, on which policy, on what, and what is only watched.
+
+    `start` is the folder of a tuned policy (an adapter, or a whole model) that training goes on from;
+    it is the reference as well, where examples do not say what that gives them.
+    """
+
+    config: TrainConfig
+    policy: ModelRef
+    examples: Sequence[Example]
+    heldout: Sequence[Example] = ()
+    start: Path | None = None
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trainer works: `out` takes what it made, `work` outlives a kill and holds checkpoints."""
+
+    out: Path
+    work: Path
+    resources: Resources = field(default_factory=Resources)
+    progress: Progress = lambda done, total, text: None
 
 
 class Trainer(Protocol):
-    """Tunes `policy` and writes the adapter (safetensors, PEFT layout) with its tokenizer to `out`."""
+    """Tunes a policy: writes an adapter (safetensors, PEFT layout) or a model, with its tokenizer."""
 
-    def __call__(
-        self,
-        config: TrainConfig,
-        examples: Sequence[Example],
-        policy: ModelRef,
-        out: Path,
-        seed: int,
-        resources: Resources,
-        progress: Progress,
-    ) -> list[Step]:
+    def __call__(self, job: Job, place: Place) -> list[Step]:
         """The training curve, one row per optimizer step."""
         ...
 
@@ -50,3 +87,11 @@ def load(name: str) -> Trainer:
     """The trainer of that name, or a `module:function` of the user's."""
     trainer: Trainer = load_class(name, TRAINERS, "trainer")
     return trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train_dpo":  # only who asks for it loads what it needs
+        from croco.training.library import train_dpo
+
+        return train_dpo
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

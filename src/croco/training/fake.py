@@ -5,45 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from pathlib import Path
 
+from croco.engines.fake import strength_of
 from croco.errors import EngineError
-from croco.models import ModelRef
-from croco.recipe import TrainConfig
 from croco.records import Step
-from croco.settings import Resources
-from croco.stage import Progress
-from croco.training import Example
+from croco.training import Job, Place
+from croco.training_settings import TrainConfig
 
 STEPS = 8
 
 
-def train(
-    config: TrainConfig,
-    examples: Sequence[Example],
-    policy: ModelRef,
-    out: Path,
-    seed: int,
-    resources: Resources,
-    progress: Progress,
-) -> list[Step]:
-    """Write an adapter whose strength, in (0, 1], grows with the number of examples.
+def train(job: Job, place: Place) -> list[Step]:
+    """Write an adapter whose strength, in (0, 1], grows with the number of examples, from that of `start`.
 
     The curve depends on the examples and the seed alone. Raises EngineError without examples.
     """
+    config, examples, out = job.config, job.examples, place.out
     if not examples:
         raise EngineError("there are no examples to train on: see why pairing gave none")
     strength = len(examples) / (len(examples) + 4)
     out.mkdir(parents=True, exist_ok=True)
-    adapter = {"croco_fake": True, "strength": strength}
+    begun = strength_of(job.start)
+    adapter = {"croco_fake": True, "strength": begun + (1 - begun) * strength}
     (out / "adapter_config.json").write_text(json.dumps(adapter) + "\n", encoding="utf-8")
     ids = [[e.prompt_ids, e.chosen_ids, e.rejected_ids] for e in examples]
-    digest = hashlib.sha256(json.dumps([seed, config.method, ids]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([job.seed, config.method, ids]).encode()).digest()
     curve = []
     for step in range(1, STEPS + 1):
         curve.append(_step(config, step, strength, digest[step] / 255))
-        progress(step, STEPS, f"loss {curve[-1].loss:.3g}")
+        place.progress(step, STEPS, f"loss {curve[-1].loss:.3g}")
     return curve
 
 

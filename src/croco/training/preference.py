@@ -1,176 +1,196 @@
-"""DPO and SFT with LoRA on stored token ids: TRL computes the loss, PEFT holds the adapter.
+"""DPO and SFT on stored token ids: TRL computes the loss, PEFT holds the adapter.
 
-The ids are trained on as they were sampled: nothing is tokenised, truncated or ended with an
-end-of-turn token. How an optimizer step is cut into micro batches is `steps`' business.
+The ids are trained on as they were sampled: nothing is tokenised or ended with an end-of-turn token. What
+an optimizer step is made of is `steps`' business.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import logging
 import math
 import shutil
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from croco import models
 from croco.errors import EngineError
-from croco.models import ModelRef
 from croco.quiet import quiet
-from croco.recipe import TrainConfig
 from croco.records import Step
 from croco.settings import Resources
-from croco.stage import Progress
-from croco.training import Example
-from croco.training.steps import DpoSteps, Row, SftSteps
+from croco.training import Example, Job, Place
+from croco.training import policy as weights
+from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
+from croco.training.heads import collator, log_probs, project_responses_only
+from croco.training.lengths import fit
+from croco.training.log import DATA, NAME, Log
+from croco.training.schedule import schedule
+from croco.training.steps import DpoSteps, SftSteps
+from croco.training_settings import TrainConfig
 
-#: What a tokenizer and its chat template are made of; copied as they are.
-TOKENIZER_FILES = (
-    "tokenizer*",
-    "chat_template*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-)
+log = logging.getLogger("croco")
 
 
-def train(
-    config: TrainConfig,
-    examples: Sequence[Example],
-    policy: ModelRef,
-    out: Path,
-    seed: int,
-    resources: Resources,
-    progress: Progress,
-) -> list[Step]:
-    """Tune a LoRA adapter on the examples and write it, with the policy's tokenizer, to `out`.
+def train(job: Job, place: Place) -> list[Step]:
+    """Tune a LoRA adapter, or all weights, on the examples and write them to `place.out`.
 
-    `chosen_logp` and `rejected_logp` are nats per response, `margin` is the implicit reward margin
-    (beta times the gap of log ratios); of these SFT has only `chosen_logp`. Raises EngineError
-    where there is nothing to train on, or an example is empty or longer than `config.max_length`.
+    `chosen_logp` and `rejected_logp` are nats per response, `margin` is the implicit reward margin (beta
+    times the gap of log ratios); of these SFT has only `chosen_logp`. Goes on from the last checkpoint in
+    `place.work`. Raises EngineError where there is nothing to train on, or the loss is no number.
     """
-    _check(config, examples)
-    source = models.fetch(policy)
-    with tempfile.TemporaryDirectory() as scratch, quiet():
-        trainer = _trainer(config, examples, source, Path(scratch), seed, resources)
-        trainer.follow(resources.micro_batch, progress)
-        trainer.train()
-    _save(trainer.model, policy, source, out)
-    return list(trainer.curve)
+    if place.resources.processes > 1 or place.resources.accelerate:
+        from croco.training.launch import launch
+
+        return launch(job, place)
+    return train_here(job, place)
 
 
-def _check(config: TrainConfig, examples: Sequence[Example]) -> None:
-    if not examples:
-        raise EngineError("there are no examples to train on: see why pairing gave none")
-    for number, example in enumerate(examples):
-        sides = [example.chosen_ids] + [example.rejected_ids] * (config.method == "dpo")
-        if not example.prompt_ids or not all(sides):
-            raise EngineError(f"training example {number} has an empty prompt or response: drop it")
-        longest = len(example.prompt_ids) + max(map(len, sides))
-        if longest > config.max_length:
-            raise EngineError(
-                f"training example {number} is {longest} tokens long, over the max_length of"
-                f" {config.max_length}: raise train.max_length or leave the example out"
-            )
+def train_here(job: Job, place: Place) -> list[Step]:
+    """`train` in this process, which may be one of several that work together."""
+    fitted = fit(job.examples, job.config.max_length)
+    if fitted.words:
+        log.warning("training: %s", fitted.words)
+    if not fitted.examples:
+        why = f": {fitted.words}" if fitted.words else ": see why pairing gave none"
+        raise EngineError(f"there are no examples to train on{why}")
+    from croco.training.watching import Watcher
+
+    checkpoint = newest(place.work, place.work / NAME)
+    with quiet():
+        trainer = _trainer(job, fitted.examples, place)
+        main = trainer.accelerator.is_main_process
+        upto = step_of(checkpoint) if checkpoint else 0
+        if main:
+            keep_only(place.work, checkpoint)
+        trainer.log_file = Log(place.work / NAME, upto, write=main)
+        heldout = fit(job.heldout, job.config.max_length).examples
+        if job.config.method == "dpo":
+            trainer.examples = _referred(trainer, fitted.examples)
+            heldout = _referred(trainer, heldout)
+        trainer.add_callback(Watcher(trainer, job.config, heldout))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        data = {"examples": len(fitted.examples), "heldout": len(heldout)}
+        _save(trainer, job, place, data | {"cut": fitted.cut, "dropped": fitted.dropped})
+    steps: list[Step] = trainer.log_file.steps
+    return steps
 
 
-def _trainer(
-    config: TrainConfig,
-    examples: Sequence[Example],
-    source: Path,
-    scratch: Path,
-    seed: int,
-    resources: Resources,
-) -> Any:
-    import peft
+def _trainer(job: Job, examples: list[Example], place: Place) -> Any:
     import torch
     import transformers
     import trl
     from datasets import Dataset
 
+    config, resources = job.config, place.resources
     if resources.threads:
         torch.set_num_threads(resources.threads)
-    lora = peft.LoraConfig(
-        r=config.lora.r,
-        lora_alpha=config.lora.alpha,
-        lora_dropout=config.lora.dropout,
-        target_modules=config.lora.targets,
-        task_type="CAUSAL_LM",
-    )
-    dtype = getattr(torch, config.dtype)
+    plan = schedule(len(examples), config.batch_size, config.epochs, job.seed)
     dpo = config.method == "dpo"
-    kind = type("Tuner", (DpoSteps, trl.DPOTrainer) if dpo else (SftSteps, trl.SFTTrainer), {})
-    return kind(
-        model=transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype),
-        args=_arguments(config, len(examples), scratch, seed, resources),
-        train_dataset=Dataset.from_list([_pair(e) if dpo else _answer(e) for e in examples]),
+    kind: Any = type("Tuner", (DpoSteps, trl.DPOTrainer) if dpo else (SftSteps, trl.SFTTrainer), {})
+    args = _arguments(config, len(plan), place, job.seed)
+    transformers.set_seed(job.seed)  # the initial adapter is drawn
+    source = models.fetch(job.policy)
+    trainer = kind(
+        model=weights.load(config, job.policy, job.start, str(args.device)),
+        args=args,
+        train_dataset=Dataset.from_dict({"step": list(range(len(plan)))}),
         processing_class=transformers.AutoTokenizer.from_pretrained(source),
-        peft_config=lora,
     )
+    peft_config = getattr(trainer.model, "peft_config", {})
+    if "ref" in peft_config:  # TRL's copy of the first adapter: the reference is known beforehand
+        trainer.model.delete_adapter("ref")
+    trainer.precompute_ref_logps, trainer.sft_weight = True, config.sft_weight
+    trainer.epochs, trainer.progress = config.epochs, place.progress
+    trainer.collate_pairs = collator(trainer.processing_class)
+    trainer.follow(examples, plan, resources.micro_batch)
+    if args.device.type == "cpu":
+        project_responses_only(trainer.model.get_base_model() if peft_config else trainer.model)
+    return trainer
 
 
-def _pair(example: Example) -> Row:
-    return {
-        "prompt_ids": example.prompt_ids,
-        "chosen_ids": example.chosen_ids,
-        "rejected_ids": example.rejected_ids,
-    }
+def _referred(trainer: Any, examples: list[Example]) -> list[Example]:
+    """The examples with the reference's log-probabilities. The reference is the policy before its first
+    step, whether that is the base model, an SFT adapter on it, or a tuned model."""
+    unknown = [k for k, example in enumerate(examples) if example.reference is None]
+    unknown.sort(key=lambda k: examples[k].tokens)
+    found = list(examples)
+    if not unknown:
+        return found
+    trainer.model.to(trainer.args.device).eval()
+    for start in range(0, len(unknown), trainer.micro_batch):
+        places = unknown[start : start + trainer.micro_batch]
+        with trainer.accelerator.autocast():
+            pairs = log_probs(trainer.model, trainer.collate_pairs, [examples[k] for k in places])
+        for k, chosen, rejected in zip(places, *(side.tolist() for side in pairs), strict=True):
+            found[k] = replace(examples[k], reference=(chosen, rejected))
+    return found
 
 
-def _answer(example: Example) -> Row:
-    return {
-        "input_ids": example.prompt_ids + example.chosen_ids,
-        "labels": [-100] * len(example.prompt_ids) + example.chosen_ids,
-    }
-
-
-def _arguments(
-    config: TrainConfig, count: int, scratch: Path, seed: int, resources: Resources
-) -> Any:
+def _arguments(config: TrainConfig, steps: int, place: Place, seed: int) -> Any:
     import torch
     import trl
 
+    resources = place.resources
     cpu = resources.device == "cpu" or not torch.cuda.is_available()
-    steps = math.ceil(config.epochs * math.ceil(count / config.batch_size))
     common: dict[str, Any] = {
-        "output_dir": str(scratch),
+        "output_dir": str(place.work / FOLDER),
         "seed": seed,
-        "per_device_train_batch_size": config.batch_size,
-        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": 1,
+        "num_train_epochs": 1,  # of steps
+        "remove_unused_columns": False,
         "learning_rate": config.rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": math.ceil(config.warmup_share * steps),
         "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
         "max_length": None,
         "use_cpu": cpu,
-        "bf16": False,  # no mixed precision: the base has its dtype, the adapter float32
-        "gradient_checkpointing": False,
-        "dataloader_pin_memory": not cpu,
-        "save_strategy": "no",
+        # An adapter is float32 and its base has its dtype; whole models are float32, read in bfloat16.
+        "bf16": config.lora is None and config.dtype == "bfloat16",
+        "fp16": config.lora is None and config.dtype == "float16",
+        "gradient_checkpointing": resources.gradient_checkpointing,
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps",
+        "save_steps": resources.checkpoint_every,
+        "save_total_limit": 2,
         "logging_steps": 1,
-        "report_to": [],
+        "logging_nan_inf_filter": False,
+        "report_to": _trackers(resources),
         "disable_tqdm": True,
     }
     if config.method == "sft":
-        return trl.SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True})
-    return trl.DPOConfig(**common, beta=config.beta, loss_type=["sigmoid"], disable_dropout=False)
+        own = {"dataset_kwargs": {"skip_prepare_dataset": True}}
+        return trl.SFTConfig(**common, **own, padding_free=resources.padding_free)
+    if resources.padding_free:
+        raise EngineError("padding_free is for SFT: TRL has none for DPO yet; remove it")
+    return trl.DPOConfig(
+        **common,
+        beta=config.beta,
+        loss_type=[config.loss] + ["sft"] * (config.sft_weight > 0),
+        label_smoothing=config.label_smoothing,
+        disable_dropout=False,
+        precompute_ref_log_probs=config.lora is None,  # no second model is loaded for it
+    )
 
 
-def _save(model: Any, policy: ModelRef, source: Path, out: Path) -> None:
-    import peft
-    from safetensors.torch import save_file
+def _trackers(resources: Resources) -> list[str]:
+    for name in resources.trackers:
+        if importlib.util.find_spec(name) is None:
+            raise EngineError(f"resources.train.trackers: {name} is not here: pip install {name}")
+    return list(resources.trackers)
 
-    out.mkdir(parents=True, exist_ok=True)
-    config = model.peft_config["default"]
-    config.base_model_name_or_path, config.inference_mode = models.base_name(policy), True
-    config.target_modules = sorted(config.target_modules)  # a set's order differs from run to run
-    config.save_pretrained(str(out))
-    weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
-    for pattern in TOKENIZER_FILES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, out / file.name)
+
+def _save(trainer: Any, job: Job, place: Place, data: dict[str, Any]) -> None:
+    """What was trained, its log, and what is told of its data; shared weights are gathered first."""
+    several = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if several else None
+    if trainer.accelerator.is_main_process:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        weights.save(model, state, job.policy, place.out)
+        shutil.copyfile(place.work / NAME, place.out / NAME)
+        (place.out / DATA).write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
+        tensorboard = place.work / FOLDER / "runs"
+        if tensorboard.is_dir():
+            shutil.copytree(tensorboard, place.out / "tensorboard")
+    trainer.accelerator.wait_for_everyone()

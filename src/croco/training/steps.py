@@ -1,66 +1,151 @@
-"""What is laid over TRL's DPO and SFT trainers: micro batches inside a step, and the curve.
+"""What is laid over TRL's DPO and SFT trainers: what an optimizer step is made of, and its log.
 
-One TRL "batch" is one optimizer step. It is cut into micro batches of similar length, each weighted
-by its share of the step's pairs (DPO) or response tokens (SFT), so their size changes speed and
-memory but not the result (beyond rounding, and the draw of LoRA dropout where that is not 0).
+TRL sees a data set of steps. What a step is made of is ours: the same examples in any number of
+processes, cut into micro batches of like length. Each is weighted by its share of the step's pairs (DPO)
+or response tokens (SFT), so their size changes speed and memory but not the result (beyond rounding, and
+the draw of LoRA dropout where that is not 0).
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from croco.errors import EngineError
 from croco.records import Step
-from croco.stage import Progress
+from croco.training import Example
+from croco.training.checkpoints import mark
+from croco.training.heads import row_of
+from croco.training.schedule import parts
 
-Row = dict[str, list[int]]
-Batch = dict[str, Any]
+#: What the curve has of TRL's metrics.
+LOGGED = ("logps/chosen", "logps/rejected", "rewards/margins", "rewards/accuracies")
 
 
 class Steps:
-    """What is laid over both TRL trainers: micro batches inside a step, and the training curve."""
+    """What is laid over both TRL trainers."""
 
-    def follow(self: Any, micro_batch: int, progress: Progress) -> None:
-        """Cut steps into micro batches of at most `micro_batch` examples, and report each step."""
+    def follow(
+        self: Any, examples: Sequence[Example], plan: list[list[int]], micro_batch: int
+    ) -> None:
+        """Train on the examples as planned, step by step."""
         from transformers import PrinterCallback
 
         self.remove_callback(PrinterCallback)
-        self.progress = progress
-        self.curve: list[Step] = []
-        self.sums: defaultdict[str, float] = defaultdict(float)
+        self.examples, self.plan = examples, plan
         self.micro_batch, self.collate = micro_batch, self.data_collator
-        self.data_collator = self.parts
-        if self.args.device.type == "cpu":
-            project_responses_only(self.model.get_base_model())
+        self.data_collator = lambda rows: {"step": rows[0]["step"]}
+        self.sums: defaultdict[str, float] = defaultdict(float)
+        self.share, self.tokens, self.started = 0.0, 0, time.monotonic()
+        # Sums are passed between processes once a step, by us: TRL would wait for the others, whose micro
+        # batches are of other sizes, at each of its metrics.
+        self.accelerator.gather = self.accelerator.gather_for_metrics = lambda tensor: tensor
 
-    def parts(self: Any, rows: list[Row]) -> Batch:
-        """The micro batches of rows, of similar length so that little is padded."""
-        rows = sorted(rows, key=lambda row: sum(len(row[name]) for name in self.ids))
-        starts = range(0, len(rows), self.micro_batch)
-        return {"parts": [self.collate(rows[i : i + self.micro_batch]) for i in starts]}
+    def rows_of(self: Any, step: int) -> list[Example]:
+        """The examples of a step, the same in every process."""
+        return [self.examples[place] for place in self.plan[step]]
 
-    def training_step(self: Any, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
+    def get_train_dataloader(self: Any) -> Any:
+        """The steps in their order; every process takes all of them, and its share of each."""
+        from torch.utils.data import DataLoader
+
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=self.data_collator)
+
+    def training_step(self: Any, model: Any, inputs: dict[str, int], _: Any = None) -> Any:
         """The loss of an optimizer step, its gradient summed over the micro batches."""
-        total = sum(self.weight(part) for part in inputs["parts"])
-        step = super().training_step  # type: ignore[misc]
-        return sum(step(model, part, total) for part in inputs["parts"])
+        rows = self.rows_of(inputs["step"])
+        world, tokens = self.accelerator.num_processes, [row.tokens for row in rows]
+        own = parts(
+            range(len(rows)), tokens, self.micro_batch, self.accelerator.process_index, world
+        )
+        total = sum(map(self.weight, rows))
+        loss = 0.0
+        for k, part in enumerate(own, 1):
+            taken = [rows[place] for place in part.places]
+            self.share = 0.0 if part.idle else sum(map(self.weight, taken)) / total
+            with self._synchronised(model, k == len(own)):
+                loss += super().training_step(model, self.batch_of(taken, rows))  # type: ignore[misc]
+        self._sum_up(rows)
+        return loss
+
+    @contextlib.contextmanager
+    def _synchronised(self: Any, model: Any, last: bool) -> Any:
+        """Processes pass their gradients once a step, with its last micro batch."""
+        self.accelerator.gradient_state._set_sync_gradients(last)
+        with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+            yield
+
+    def compute_loss(self: Any, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+        """The micro batch's share of the mean loss over the step; processes' gradients are averaged."""
+        loss = super().compute_loss(model, inputs)  # type: ignore[misc]
+        self.sums["loss"] += self.share * float(loss.detach())
+        for name in LOGGED:
+            values = self._metrics["train"].get(name)
+            if values:
+                self.sums[name] += self.share * values[-1]
+        self._metrics["train"].clear()
+        return loss * self.share * self.accelerator.num_processes
+
+    def _sum_up(self: Any, rows: Sequence[Example]) -> None:
+        """Add up the processes' sums; EngineError where the loss is no number."""
+        import torch
+
+        if self.accelerator.num_processes > 1:
+            names = sorted(self.sums)
+            own = torch.tensor([self.sums[n] for n in names], dtype=torch.float64)
+            device = self.accelerator.device
+            own = own.to(device, torch.float32 if device.type == "mps" else own.dtype)
+            self.sums.update(zip(names, self.accelerator.reduce(own).tolist(), strict=True))
+        self.tokens += sum(row.tokens for row in rows)
+        if not math.isfinite(self.sums["loss"]):
+            keys = ", ".join(f"{row.id} {row.lang}".strip() for row in rows[:8])
+            raise EngineError(
+                f"the loss of step {self.state.global_step + 1} is not a finite number (on {keys}"
+                f"{', ...' if len(rows) > 8 else ''}): look at these rows, or lower learning_rate;"
+                " the last good checkpoint is kept"
+            )
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
         """Make the log of an optimizer step a row of the curve."""
-        self._metrics["train"].clear()
+        import transformers
+
         if "loss" not in logs:  # the summary at the end
             return
         step, sums = self.state.global_step, self.sums
         self.sums = defaultdict(float)
-        names = ("logps/chosen", "logps/rejected", "rewards/margins", "rewards/accuracies")
-        values = [sums.get(name, math.nan) for name in names]
-        row = Step(step, float(self.state.epoch), logs["loss"], logs["learning_rate"], *values)
-        self.curve.append(row)
-        self.progress(step, self.state.max_steps, f"loss {row.loss:.3g}")
+        norm = logs.get("grad_norm", 0.0)
+        if not math.isfinite(norm):
+            raise EngineError(
+                f"the gradient of step {step} is not finite: lower learning_rate or max_grad_norm; the"
+                " last good checkpoint is kept"
+            )
+        values = [sums.get(name, math.nan) for name in LOGGED]
+        epoch = self.epochs * step / len(self.plan)
+        row = Step(step, epoch, sums["loss"], logs["learning_rate"], *values)
+        self.log_file.add(row)
+        named = {name: value for name, value in zip(LOGGED, values, strict=True) if value == value}
+        transformers.Trainer.log(self, logs | {"loss": row.loss} | named)
+        rate = self.tokens / (time.monotonic() - self.started)
+        self.progress(step, len(self.plan), f"loss {row.loss:.3g}, {rate:.0f} tok/s")
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        """As transformers does (TRL adds a model card), and marked when it is whole."""
+        import transformers
+
+        transformers.Trainer._save_checkpoint(self, model, trial)
+        if self.accelerator.is_main_process:
+            mark(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # the ids are ready
+
+    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+        return dataset  # the examples have them
 
     def _send_telemetry(self) -> None:
         pass  # TRL would call home
@@ -69,89 +154,40 @@ class Steps:
 class DpoSteps(Steps):
     """DPO: a micro batch weighs as much as it has pairs."""
 
-    ids = ("prompt_ids", "chosen_ids", "rejected_ids")
+    def weight(self, example: Example) -> int:
+        """A pair weighs as much as any other."""
+        return 1
 
-    def weight(self, part: Batch) -> int:
-        """The pairs in a micro batch."""
-        return len(part["input_ids"]) // 2
-
-    def follow(self: Any, micro_batch: int, progress: Progress) -> None:
-        """Also compute the reference's log-probabilities, once for all epochs."""
-        super().follow(micro_batch, progress)
-        if self.args.num_train_epochs > 1:
-            self.precompute_ref_logps = True
-            self.train_dataset = self._with_reference(self.train_dataset)
-
-    def _with_reference(self: Any, dataset: Any) -> Any:
-        order = sorted(range(len(dataset)), key=lambda i: sum(len(dataset[i][n]) for n in self.ids))
-        found: dict[int, tuple[float, float]] = {}
-        for start in range(0, len(order), self.micro_batch):
-            part = order[start : start + self.micro_batch]
-            batch = self._prepare_inputs(self.collate([dataset[i] for i in part]))
-            pairs = zip(*self.compute_ref_log_probs(self.model, batch), strict=True)
-            found.update(zip(part, [(float(c), float(r)) for c, r in pairs], strict=True))
-        chosen, rejected = zip(*(found[i] for i in range(len(dataset))), strict=True)
-        dataset = dataset.add_column("ref_chosen_logps", list(chosen))
-        return dataset.add_column("ref_rejected_logps", list(rejected))
-
-    def compute_loss(
-        self: Any,
-        model: Any,
-        inputs: Batch,
-        return_outputs: bool = False,
-        num_items_in_batch: int = 0,
-    ) -> Any:
-        """The micro batch's share of the mean loss over the step's pairs."""
-        loss = super().compute_loss(model, inputs)  # type: ignore[misc]
-        share = self.weight(inputs) / num_items_in_batch
-        for name, values in self._metrics["train"].items():
-            self.sums[name] += share * values[-1]
-        return loss * share
+    def batch_of(self: Any, taken: list[Example], rows: list[Example]) -> Any:
+        """TRL's batch; the SFT term's weight is such that all tokens of the step count alike."""
+        if len(self.loss_types) > 1:
+            tokens = sum(len(row.chosen_ids) for row in taken) / len(taken)
+            mean = sum(len(row.chosen_ids) for row in rows) / len(rows)
+            self.loss_weights = [1.0, self.sft_weight * tokens / mean]
+        return self.collate([row_of(row) for row in taken])
 
 
 class SftSteps(Steps):
     """SFT: a micro batch weighs as much as it has response tokens."""
 
-    ids = ("input_ids",)
+    def weight(self, example: Example) -> int:
+        """The response's tokens."""
+        return len(example.chosen_ids)
 
-    def weight(self, part: Batch) -> int:
-        """The response tokens in a micro batch."""
-        return int((part["labels"] != -100).sum())
-
-    def training_step(self: Any, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
-        """Also note the responses' mean log-probability."""
-        loss = super().training_step(model, inputs)
-        tokens = sum(self.weight(part) for part in inputs["parts"])
-        examples = sum(len(part["input_ids"]) for part in inputs["parts"])
-        self.sums["logps/chosen"] = -float(loss) * tokens / examples
-        return loss
-
-
-def project_responses_only(model: Any) -> None:
-    """Replace TRL's language-model head, which off the GPU projects prompts onto the vocabulary too.
-
-    Takes three times as long otherwise on a CPU. Entropies and the like are not computed.
-    """
-    import torch
-    from trl.trainer.utils import FusedCausalLMOutput
-
-    full = model.forward
-
-    def forward(*args: Any, labels: Any = None, fused_lm_head: bool = False, **kwargs: Any) -> Any:
-        if not fused_lm_head:
-            return full(*args, labels=labels, **kwargs)
-        labels, known = labels[:, 1:], labels[:, 1:] != -100
-        kept = known.any(dim=0).nonzero()[:, 0]
-        logits = full(*args, **{**kwargs, "logits_to_keep": kept}).logits[known[:, kept]]
-        losses = torch.nn.functional.cross_entropy(logits.float(), labels[known], reduction="none")
-        log_probs = losses.new_zeros(known.shape).masked_scatter(known, -losses)
-        nothing = torch.zeros_like(log_probs)
-        return FusedCausalLMOutput(
-            log_probs=log_probs,
-            entropy=nothing,
-            mean_logits=nothing,
-            is_top1=nothing.bool(),
-            label_mask=known,
+    def batch_of(self: Any, taken: list[Example], rows: list[Example]) -> Any:
+        """TRL's batch, the loss on the response alone."""
+        return self.collate(
+            [
+                {
+                    "input_ids": row.prompt_ids + row.chosen_ids,
+                    "labels": [-100] * len(row.prompt_ids) + row.chosen_ids,
+                }
+                for row in taken
+            ]
         )
 
-    model.forward = forward
+    def _sum_up(self: Any, rows: Sequence[Example]) -> None:
+        """Also note the responses' mean log-probability."""
+        super()._sum_up(rows)
+        total = sum(map(self.weight, rows))
+        self.sums["logps/chosen"] = -self.sums["loss"] * total / len(rows)

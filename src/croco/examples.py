@@ -1,0 +1,125 @@
+"""What training reads: pairs with the token ids that were sampled, joined by key and place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from textwrap import shorten
+
+from croco.errors import StopError
+from croco.models import ModelRef
+from croco.records import Key, Pair, References
+from croco.stage import Sealed, seed_of
+from croco.tokens import answer_text, load_tokenizer
+from croco.training import Example
+from croco.training.lengths import cut
+
+#: Examples whose token ids are compared with their texts.
+CHECKED = 32
+
+
+def examples_of(
+    pairs: Sealed, samples: Sealed, references: Sealed | None, method: str
+) -> list[Example]:
+    """The sampled token ids of all pairs; SFT takes the chosen side alone."""
+    return [
+        example
+        for shard in range(pairs.shards)
+        for example in shard_examples(pairs, samples, references, shard, method)
+    ]
+
+
+def shard_examples(
+    pairs: Sealed, samples: Sealed, references: Sealed | None, shard: int, method: str = "dpo"
+) -> list[Example]:
+    """The examples of one shard, in the order of its `Pairs` rows and of their pairs."""
+    known: dict[Key, References] = (
+        {row.key: row for row in references.read(shard)} if references else {}
+    )
+    made = list(_numbered(pairs, shard))
+    wanted: defaultdict[Key, set[int]] = defaultdict(set)
+    for (id, _), _, pair in made:
+        for side in (pair.chosen, pair.rejected):
+            wanted[id, side.lang].add(side.index)
+    prompts, answers = _token_ids(samples, shard, wanted)
+    examples = []
+    for key, place, pair in made:
+        id, chosen, rejected = key[0], pair.chosen, pair.rejected
+        reference = known.get(key)
+        examples.append(
+            Example(
+                prompts[id, pair.prompt_lang],
+                answers[id, chosen.lang, chosen.index],
+                answers[id, rejected.lang, rejected.index] if method == "dpo" else [],
+                id,
+                pair.prompt_lang,
+                _known(reference, place),
+            )
+        )
+    return examples
+
+
+def within(examples: Iterable[Example], max_length: int) -> list[Example | None]:
+    """The examples as training reads them; none where one is too long for it."""
+    return [cut(one, max_length)[0] for one in examples]
+
+
+def refuse_foreign(policy: ModelRef, pairs: Iterable[Pair], examples: Sequence[Example]) -> None:
+    """StopError where most token ids of the first examples are not the policy's for their texts.
+
+    `pairs` are those that the examples were made of. A server that samples by another tokenizer gives
+    such ids, and training on them would be training on noise.
+    """
+    if not examples:
+        return
+    tokenizer, wrong, sides = load_tokenizer(policy), [], 0
+    for pair, example in islice(zip(pairs, examples, strict=False), CHECKED):
+        for side, ids in zip((pair.chosen, pair.rejected), example.sides, strict=False):
+            sides += 1
+            read = answer_text(tokenizer, ids).strip()
+            if not read.startswith(side.text.strip()):  # a stop text may have cut it off
+                wrong.append((side.text, read))
+    if len(wrong) > sides / 2:
+        text, read = (shorten(one, 40, placeholder="...") for one in wrong[0])
+        raise StopError(
+            f"the answers' token ids are not those of policy {policy.name!r}, whose tokenizer reads"
+            f" {text!r} as {read!r}: sample by the policy itself, or name the model that answered as"
+            " arms.ARM.responses.policy"
+        )
+
+
+def _known(reference: References | None, place: int) -> tuple[float, float] | None:
+    """A pair's log-probabilities under the reference, where they were measured."""
+    if reference is None:
+        return None
+    chosen, rejected = reference.chosen[place], reference.rejected[place]
+    return None if chosen is None or rejected is None else (chosen, rejected)
+
+
+def is_held_out(id: str, share: float, seed: int) -> bool:
+    """Whether a prompt is kept out of training, in all its languages and in every process alike."""
+    return seed_of(seed, "heldout", id) < share * 2**63
+
+
+def _numbered(pairs: Sealed, shard: int) -> Iterator[tuple[Key, int, Pair]]:
+    """Each pair with the key of its row and its place in it."""
+    for row in pairs.read(shard):
+        for place, pair in enumerate(row.pairs):
+            yield row.key, place, pair
+
+
+def _token_ids(
+    samples: Sealed, shard: int, wanted: Mapping[Key, set[int]]
+) -> tuple[dict[Key, list[int]], dict[tuple[str, str, int], list[int]]]:
+    """The token ids of some prompts and of some answers to them; the others' are passed over."""
+    prompts: dict[Key, list[int]] = {}
+    answers: dict[tuple[str, str, int], list[int]] = {}
+    for batch in samples.batches(shard, ("id", "lang", "prompt_ids", "token_ids")):
+        keys = zip(batch["id"].to_pylist(), batch["lang"].to_pylist(), strict=True)
+        for place, key in enumerate(keys):
+            if key in wanted:
+                prompts[key] = batch["prompt_ids"][place].as_py()
+                own = batch["token_ids"][place].values
+                answers |= {(*key, k): own[k].as_py() for k in wanted[key]}
+    return prompts, answers
