@@ -91,7 +91,7 @@ def train(
 
     loaded = _load(file, set_ or [])
     heldout_files = heldout or []
-    job = _job(loaded, file.parent, preferences or [], heldout_files, heldout_share, checked(lang))
+    job = _job(loaded, file, preferences or [], heldout_files, heldout_share, checked(lang))
     if not _is_done(out, job):
         _train(job, out, loaded.resources.get("reward", Resources()))
     typer.echo(out, err=True)
@@ -123,15 +123,13 @@ def _load(path: Path, overrides: Sequence[str]) -> Recipe | RewardFile:
         if kind is RewardFile
         else recipe_file.parse_as(Recipe, values | {"folder": path.parent}, path)
     )
-    if loaded.reward.training is None:
-        raise RecipeError(f"{path}: key 'reward.train' is missing: say what is to be trained")
     see(path.parent)
     return loaded
 
 
 def _job(
     loaded: Recipe | RewardFile,
-    folder: Path,
+    file: Path,
     preferences: Sequence[str],
     heldout: Sequence[str],
     share: float,
@@ -142,8 +140,9 @@ def _job(
     from croco.datafiles import read_preferences
     from croco.training.heldout import split, unseen
 
-    training = loaded.reward.training
-    assert training is not None  # noqa: S101 - `_load` has looked
+    training, folder = loaded.reward.training, file.parent
+    if training is None:
+        raise RecipeError(f"{file}: key 'reward.train' is missing: say what is to be trained")
     files = files_of([*preferences], Path()) or files_of(training.files, folder)
     held_files = files_of([*heldout], Path())
     given = read_preferences(files, lang)
