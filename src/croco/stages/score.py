@@ -36,7 +36,6 @@ class TrainingConfig(Section):
 def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
     """A reward model trained on preference files; its directory is the stage's files."""
     from croco.training.reward import train_reward as train
-    from croco.training.reward_trl import Checkpoints
 
     return train(
         config.train,
@@ -44,8 +43,7 @@ def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
         context.files,
         context.resources,
         context.progress,
-        # Beside the files in the making, in a folder of this identity's own that sealing removes.
-        Checkpoints(context.files.parent / "checkpoints"),
+        context.work,
     )
 
 
