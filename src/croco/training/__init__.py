@@ -15,7 +15,7 @@ from croco.stage import Progress
 from croco.training_settings import TrainConfig
 
 if TYPE_CHECKING:
-    from croco.training.library import train_dpo as train_dpo
+    from croco.training.standalone import train_dpo as train_dpo
 
 TRAINERS = {
     "fake": "croco.training.fake:train",
@@ -91,7 +91,7 @@ def load(name: str) -> Trainer:
 
 def __getattr__(name: str) -> Any:
     if name == "train_dpo":  # only who asks for it loads what it needs
-        from croco.training.library import train_dpo
+        from croco.training.standalone import train_dpo
 
         return train_dpo
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
