@@ -73,7 +73,7 @@ def test_killed_requeued_and_timed_out_the_shards_are_the_same(start, slurm, exp
     assert made == {name: expected[name] for name in made}
     logs = [p.read_text() for p in tmp_path.glob("runs/fake/jobs/sample/*log.out")]
     assert sum("Requeued job" in log for log in logs) >= 1  # by its time limit
-    assert sum(log.count("Starting with") > 1 for log in logs) >= 3
+    assert sum(log.count("Starting with") > 1 for log in logs) >= 2
 
 
 def test_a_detached_run_needs_nobody_to_watch(start, slurm, expected, croco, recipe, tmp_path):

@@ -31,24 +31,30 @@ class Standing:
                 self.owed[name].intersection_update(artifact.owed())
 
     def look_at(self, name: str, shard: int) -> bool:
-        """Whether a shard is sealed by now; a whole stage's are all looked at."""
+        """Whether a shard is sealed by now; of a whole stage, all of them."""
         if self.stages[name].unit == "whole":
             self.owed[name].intersection_update(self._artifacts[name].owed())
         elif self._artifacts[name].path(shard).exists():
             self.owed[name].discard(shard)
-        return shard not in self.owed[name]
+        return not self.wanted(name, shard)
+
+    def wanted(self, name: str, shard: int) -> bool:
+        """Whether a shard is owed; of a whole stage, any of them."""
+        owed = self.owed[name]
+        return bool(owed) if self.stages[name].unit == "whole" else shard in owed
 
     def shards(self, name: str) -> Iterator[int]:
-        """The owed shards of a stage that may start, in order; a whole stage has one for all."""
+        """The owed shards of a stage that may start, in order; of a whole stage 0 stands for all."""
         stage = self.stages[name]
         if not self.owed[name] or not self.open(name):
+            return
+        if stage.unit == "whole":
+            yield 0
             return
         near = [self.owed[stage.inputs[one].name] for one in stage.aligned]
         for shard in sorted(self.owed[name]):
             if not any(shard in owed for owed in near):
                 yield shard
-                if stage.unit == "whole":
-                    return
 
     def tasks(self, name: str) -> Iterator[Task]:
         """The same as tasks."""
