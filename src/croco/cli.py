@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco import cli_reward
 from croco.cli_audit import audit
 from croco.cli_cluster import cancel, detached, jobs_of, print_logs, say_orders
 from croco.cli_compare import compare
 from croco.cli_contamination import check, checks, contamination
 from croco.cli_doctor import doctor
+from croco.cli_export import export
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
 
@@ -210,6 +212,8 @@ app.command()(compare)
 app.command()(contamination)
 app.command()(cancel)
 app.command()(audit)
+app.command()(export)
+app.add_typer(cli_reward.app, name="reward")
 
 
 @app.command()

@@ -102,6 +102,7 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
     from croco.errors import RecipeError
     from croco.pairing import exams
     from croco.recipe import Recipe
+    from croco.rounds import named
     from croco.runs import Run
 
     run = Run.load(home, name)
@@ -109,22 +110,22 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
         raise RecipeError(f"run {name!r} is a comparison and makes no pairs: name another run")
     run.store.check()
     stages = pipeline.build(run.recipe)
-    arms: dict[str, list[str]] = {}
-    for arm in run.recipe.arms:  # arms of the same pairing have the same pairs
-        arms.setdefault(stages[f"{arm}.pair"].identity, []).append(arm)
-    for same in arms.values():
-        artifact = run.store.artifact(stages[f"{same[0]}.pair"])
+    base, identifier = exams.writer_of(stages["base.sample"]), run.recipe.evaluate.identifier
+    pairings: dict[str, list[tuple[str, str, str]]] = {}
+    for arm, own in run.recipe.arms.items():  # arms of the same pairing have the same pairs
+        for number, (label, suffix) in enumerate(named(arm, own), 1):
+            if stage := stages.get(f"{arm}.pair{suffix}"):
+                writer = base + "+adapter" * (number > 1)
+                pairings.setdefault(stage.identity, []).append((label, stage.name, writer))
+    for same in pairings.values():
+        label, stage_name, writer = same[0]
+        artifact = run.store.artifact(stages[stage_name])
         if artifact.owed():
-            raise RecipeError(f"run {name!r} has no pairs of {same[0]!r} yet: run it until pair")
-        yield dataclasses.replace(
-            exams.of_rows(
-                f"{name}: {', '.join(same)}",
-                run.recipe.arms[same[0]].pair,
-                artifact.rows(),
-                exams.writer_of(stages["sample"]),
-            ),
-            identifier=run.recipe.evaluate.identifier,
-        )
+            raise RecipeError(f"run {name!r} has no pairs of {label!r} yet: run it until pair")
+        labels = f"{name}: {', '.join(one for one, _, _ in same)}"
+        config = run.recipe.arms[stage_name.partition(".")[0]].pair
+        exam = exams.of_rows(labels, config, artifact.rows(), writer)
+        yield dataclasses.replace(exam, identifier=identifier)
 
 
 def _print(diagnosis: dict[str, Any]) -> None:

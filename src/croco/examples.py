@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from textwrap import shorten
 
+from croco.errors import StopError
+from croco.models import ModelRef
 from croco.records import Key, Pair, References
 from croco.stage import Sealed, seed_of
+from croco.tokens import answer_text, load_tokenizer
 from croco.training import Example
+from croco.training.lengths import cut
+
+#: Examples whose token ids are compared with their texts.
+CHECKED = 32
 
 
 def examples_of(
@@ -45,10 +54,47 @@ def shard_examples(
                 answers[id, rejected.lang, rejected.index] if method == "dpo" else [],
                 id,
                 pair.prompt_lang,
-                (reference.chosen[place], reference.rejected[place]) if reference else None,
+                _known(reference, place),
             )
         )
     return examples
+
+
+def within(examples: Iterable[Example], max_length: int) -> list[Example | None]:
+    """The examples as training reads them; none where one is too long for it."""
+    return [cut(one, max_length)[0] for one in examples]
+
+
+def refuse_foreign(policy: ModelRef, pairs: Iterable[Pair], examples: Sequence[Example]) -> None:
+    """StopError where most token ids of the first examples are not the policy's for their texts.
+
+    `pairs` are those that the examples were made of. A server that samples by another tokenizer gives
+    such ids, and training on them would be training on noise.
+    """
+    if not examples:
+        return
+    tokenizer, wrong, sides = load_tokenizer(policy), [], 0
+    for pair, example in islice(zip(pairs, examples, strict=False), CHECKED):
+        for side, ids in zip((pair.chosen, pair.rejected), example.sides, strict=False):
+            sides += 1
+            read = answer_text(tokenizer, ids).strip()
+            if not read.startswith(side.text.strip()):  # a stop text may have cut it off
+                wrong.append((side.text, read))
+    if len(wrong) > sides / 2:
+        text, read = (shorten(one, 40, placeholder="...") for one in wrong[0])
+        raise StopError(
+            f"the answers' token ids are not those of policy {policy.name!r}, whose tokenizer reads"
+            f" {text!r} as {read!r}: sample by the policy itself, or name the model that answered as"
+            " arms.ARM.responses.policy"
+        )
+
+
+def _known(reference: References | None, place: int) -> tuple[float, float] | None:
+    """A pair's log-probabilities under the reference, where they were measured."""
+    if reference is None:
+        return None
+    chosen, rejected = reference.chosen[place], reference.rejected[place]
+    return None if chosen is None or rejected is None else (chosen, rejected)
 
 
 def is_held_out(id: str, share: float, seed: int) -> bool:

@@ -9,6 +9,7 @@ from croco.likelihood import name_for
 from croco.models import ModelRef
 from croco.recipe import Recipe
 from croco.records import Loss, Sentence
+from croco.rounds import training_of
 from croco.stage import Stage
 from croco.stages import loss
 
@@ -26,7 +27,10 @@ def stages_of(recipe: Recipe, policy: ModelRef, made: Mapping[str, Stage]) -> li
     sentences = stage_of(
         recipe, "sentences", loss.sentences, config, Sentence, {}, shards=recipe.shards
     )
-    tuned = [_loss(recipe, arm, policy, sentences, made[f"{arm}.train"]) for arm in recipe.arms]
+    tuned = [
+        _loss(recipe, name, policy, sentences, made[training_of(name, arm)])
+        for name, arm in recipe.arms.items()
+    ]
     return [sentences, _loss(recipe, "base", policy, sentences, None), *tuned]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from croco import forgetting, models
-from croco.arms import Shared, benchmarked, evaluated, sampled, scored, stages_of
+from croco.arms import Shared, benchmarked, evaluated, sampled, scored
 from croco.building import code_of, engines_of, files_of, names_of, prompt_files_of, stage_of
 from croco.comparison import build_comparison
 from croco.engines import ENGINES
@@ -14,10 +14,12 @@ from croco.languages import IDENTIFIERS
 from croco.plugins import see
 from croco.recipe import AnyRecipe, Comparison, Recipe
 from croco.records import Audited, Draft, Metric, Overlap, Prompt, Step, Translation
+from croco.rounds import training_of, trains_on_shared
 from croco.settings import Translate
 from croco.stage import Stage
 from croco.stages import audit, contamination, prompts, report, score, translate
 from croco.translation import TRANSLATORS
+from croco.tuning import stages_of
 
 
 def build(recipe: AnyRecipe) -> dict[str, Stage]:
@@ -40,15 +42,15 @@ def _build(recipe: Recipe) -> dict[str, Stage]:
         *_prepared(recipe, training, heldout),
         *([trained] if trained else []),
         audited,
-        samples,
-        scores,
+        *([samples, scores] if any(map(trains_on_shared, recipe.arms.values())) else []),
         base,
         spoken(recipe, "base", base),
         *benchmarked(recipe, "base", policy),
     ]
-    shared = Shared(policy, samples, scores, heldout, base)
+    shared = Shared(policy, training, samples, scores, trained, heldout, base)
     for name, arm in recipe.arms.items():
-        start = next((one for one in stages if one.name == f"{arm.after}.train"), None)
+        before = training_of(arm.after, recipe.arms[arm.after]) if arm.after else None
+        start = next((one for one in stages if one.name == before), None)
         stages += stages_of(recipe, name, shared, start)
     named = {stage.name: stage for stage in stages}
     named |= {stage.name: stage for stage in forgetting.stages_of(recipe, policy, named)}

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
+from croco.arm_settings import OffPolicy, Online, Rounds
 from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
 from croco.executor_settings import ExecutorSettings
@@ -29,6 +30,7 @@ StageKind = Literal[
     "reward",
     "score",
     "pair",
+    "encode",
     "reference",
     "train",
     "language",
@@ -119,13 +121,47 @@ class PairConfig(Section):
 
 
 class Arm(Section):
-    """A variant of the run: its pairs and its training; all else is shared with the other arms."""
+    """A variant of the run: its pairs and its training; all else is shared with the other arms.
+
+    Pairs are made of the policy's own answers before training, but where `responses`, `rounds` or `online`
+    says otherwise.
+    """
 
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
     after: str | None = Field(
         None, description="an arm above, whose tuned policy is tuned further and is the reference"
     )
+    responses: OffPolicy | None = Field(None, description="answers by another model")
+    rounds: Rounds | None = Field(None, description="training again on the tuned policy's answers")
+    online: Online | None = Field(None, description="answers sampled during training")
+
+    @pydantic.model_validator(mode="after")
+    def _of_one_kind(self) -> Arm:
+        own = ("responses", "rounds", "online")
+        given = [name for name in own if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} cannot be combined: remove one")
+        known = self.train.trainer in ("trl", "fake")
+        if self.rounds and self.rounds.reference == "fixed" and not known:
+            raise ValueError(
+                "rounds.reference: fixed is for the trainer 'trl', which is given the reference's"
+                " log-probabilities: set it to moved"
+            )
+        if (
+            self.rounds
+            and self.train.method == "sft"
+            and "reference" in self.rounds.model_fields_set
+        ):
+            raise ValueError("rounds.reference: SFT has no reference: remove it")
+        if self.online and (self.train.trainer, self.train.method) != ("trl", "dpo"):
+            raise ValueError("online is for train.trainer 'trl' and train.method 'dpo': set these")
+        if self.online and self.train.heldout_share:
+            raise ValueError(
+                "train.heldout_share is of pairs that are known before training, and online has none:"
+                " remove it"
+            )
+        return self
 
 
 class RewardFile(Section):

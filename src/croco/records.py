@@ -232,14 +232,29 @@ class Pairs(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
-class References(Keyed):
-    """The log-probabilities, in nats, that the reference model gives the responses of one `Pairs` row, in
-    the order of its pairs."""
+class Encoded(Keyed):
+    """One `Responses` row of another model in the token ids of the policy that is tuned on it.
+
+    `token_ids` are in the row's order, empty for a response that stands in no pair. `kept` counts those
+    that are the sampled ids as they were.
+    """
 
     id: str
     lang: str
-    chosen: list[float]
-    rejected: list[float]
+    prompt_ids: list[int]
+    token_ids: list[list[int]]
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class References(Keyed):
+    """The log-probabilities, in nats, that the reference model gives the responses of one `Pairs` row, in
+    the order of its pairs, as training reads them; none of a pair that is too long for it."""
+
+    id: str
+    lang: str
+    chosen: list[float | None]
+    rejected: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)

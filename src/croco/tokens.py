@@ -57,6 +57,14 @@ def answer_text(tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = ()) -
     return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)]
 
 
+def ends_turn(tokenizer: Any, ids: Sequence[int]) -> bool:
+    """Whether an answer's last id is one of the tokenizer's special ones."""
+    return bool(ids) and ids[-1] in {
+        *tokenizer.all_special_ids,
+        *tokenizer.get_added_vocab().values(),
+    }
+
+
 def end_of_turn(tokenizer: Any) -> int:
     """The id that the chat template puts after an answer; StopError where it puts none."""
     chat = [{"role": "user", "content": "a"}]

@@ -16,11 +16,11 @@ def test_what_fits_stays_as_it_is():
     assert (fitted.examples, fitted.cut, fitted.dropped, fitted.words) == ([fits], 0, [], "")
 
 
-def test_responses_are_cut_and_the_reference_of_the_whole_ones_is_forgotten():
+def test_responses_are_cut_and_the_reference_is_that_of_what_is_left():
     fitted = fit([example(2, [3, 4, 5], [6, 7])], 4)
     (cut,) = fitted.examples
     assert (cut.prompt_ids, cut.chosen_ids, cut.rejected_ids) == ([1, 1], [3, 4], [6, 7])
-    assert cut.reference is None
+    assert cut.reference == (-1.0, -2.0)
     assert fitted.cut == 1
     assert fitted.words == "1 examples were cut to max_length"
 

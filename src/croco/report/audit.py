@@ -19,7 +19,8 @@ Column = tuple[str, Callable[[Figures], str]]
 
 def audit_part(stages: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part:
     """The audit of a run's reward: its pairs, and its own rewards of the training answers as pools."""
-    rows, pools = list(stages["audit"].rows()), list(stages["score"].rows())
+    rows = list(stages["audit"].rows())
+    pools = list(stages["score"].rows()) if "score" in stages else []
     found = audit(rows, recipe["seed"], pools)
     return Part("audit", found, section(found) if found else None)
 

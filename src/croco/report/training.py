@@ -11,14 +11,19 @@ from typing import Any
 
 from croco.report.page import Section
 from croco.report.parts import Part
+from croco.rounds import named
 from croco.stage import Sealed
 from croco.training.log import DATA, NAME, Look, alerts, looks
 
 
 def training(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part | None:
     """The part "training"; None where no arm's trainer kept a log."""
-    stages = {arm: inputs[f"{arm}.train"] for arm in recipe["arms"]}
-    found = {arm: _figures(own) for arm, own in stages.items() if (own.files / NAME).exists()}
+    stages = {
+        label: inputs[f"{name}.train{suffix}"]
+        for name, arm in recipe["arms"].items()
+        for label, suffix in named(name, arm)
+    }
+    found = {label: _figures(own) for label, own in stages.items() if (own.files / NAME).exists()}
     if not found:
         return None
     return Part("training", found, Section("training", "Training", "training.html.jinja", found))

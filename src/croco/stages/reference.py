@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from croco.errors import EngineError, StopError
-from croco.examples import shard_examples
+from croco.examples import refuse_foreign, shard_examples, within
 from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Key, References
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 
 class Config(Section):
-    """The policy, its precision, and whether it is trained as a whole or stands in 4 bits: all that the
-    reference depends on, so that arms which train otherwise share it."""
+    """The policy, its precision, whether it is trained as a whole or stands in 4 bits, and how much of a
+    response training reads: all that the reference depends on, so that arms which train otherwise share it.
+    """
 
     policy: ModelRef
     dtype: Dtype
     whole: bool
     quantized: bool
+    max_length: int
 
     @property
     def train(self) -> TrainConfig:
@@ -42,7 +44,8 @@ def reference(
 ) -> Iterator[list[Outcome]]:
     """One `References` row per `Pairs` row; one that cannot be read is a Failure, the others are kept.
 
-    The files of the input "start", where there is one, are the tuned policy that training goes on from.
+    The files of the input "start", where there is one, are the tuned policy that is the reference. Raises
+    StopError where the answers' token ids are not the policy's.
     """
     start = context.inputs["start"].files if "start" in context.inputs else None
     model: Reference | None = None
@@ -50,10 +53,10 @@ def reference(
     for batch in batches:
         own = shard_of(batch[0].key[0], context.inputs["pair"].shards)
         if own != shard:
-            shard, examples = own, _examples(context, own)
+            shard, examples = own, _examples(config, context, own)
         if model is None and any(examples.values()):
             model = _loaded(config, start, context.resources)
-        yield _measured(model, batch, examples)
+        yield _measured(model, batch, examples, config.max_length)
 
 
 @keep
@@ -63,23 +66,26 @@ def _loaded(config: Config, start: Path | None, resources: Resources) -> Referen
     return Reference(config.train, config.policy, start, resources)
 
 
-def _examples(context: Context, shard: int) -> dict[Key, list[Example]]:
-    """A shard's examples by the key of their row."""
-    pairs, samples = context.inputs["pair"], context.inputs["sample"]
-    made = iter(shard_examples(pairs, samples, None, shard))
-    return {row.key: [next(made) for _ in row.pairs] for row in pairs.read(shard)}
+def _examples(config: Config, context: Context, shard: int) -> dict[Key, list[Example]]:
+    """A shard's examples by the key of their row, as they came."""
+    pairs, samples = context.inputs["pair"].read(shard), context.inputs["sample"]
+    made = shard_examples(context.inputs["pair"], samples, None, shard)
+    refuse_foreign(config.policy, (pair for row in pairs for pair in row.pairs), made)
+    left = iter(made)
+    return {row.key: [next(left) for _ in row.pairs] for row in pairs}
 
 
 def _measured(
-    model: Reference | None, batch: Batch, examples: dict[Key, list[Example]]
+    model: Reference | None, batch: Batch, examples: dict[Key, list[Example]], max_length: int
 ) -> list[Outcome]:
-    rows = [examples[item.key] for item in batch]
+    rows = [within(examples[item.key], max_length) for item in batch]
     try:
-        found = iter(model.log_probs([one for row in rows for one in row]) if model else ())
+        read = [one for row in rows for one in row if one]
+        found = iter(model.log_probs(read) if model else ())
         made: list[Outcome] = []
         for item, row in zip(batch, rows, strict=True):
-            own = [next(found) for _ in row]
-            if not all(math.isfinite(value) for pair in own for value in pair):
+            own = [next(found) if one else (None, None) for one in row]
+            if not all(math.isfinite(value) for pair in own for value in pair if value is not None):
                 raise EngineError("the log-probability of a response is not a finite number")
             made.append(References(*item.key, [c for c, _ in own], [r for _, r in own]))
         return made
@@ -89,4 +95,4 @@ def _measured(
         if len(batch) == 1:
             return [Failure.of(batch[0].key, error)]
         # Some row of the batch is at fault: read one by one, it alone is left owed.
-        return [one for item in batch for one in _measured(model, [item], examples)]
+        return [one for item in batch for one in _measured(model, [item], examples, max_length)]

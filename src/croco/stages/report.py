@@ -31,6 +31,7 @@ from croco.report.translation import translation_counts
 from croco.settings import Section
 from croco.stage import Context, Sealed
 from croco.stages.judgments import EXAMPLES, answered, arm_of, examples
+from croco.stages.tuned_on import Round, rounds_of
 
 #: Pools drawn per language and arm.
 POOLS = 200
@@ -76,17 +77,18 @@ def report(config: Config, context: Context) -> list[Metric]:
     parts = [comparisons_part(rows, {arm: own.figures for arm, own in judged.items()}, seed)]
     parts += [part for make in PARTS if (part := make(inputs, config.recipe))]
     asked = list(_asked(inputs, "heldout").rows())
+    rounds = rounds_of(inputs, config.recipe["arms"])
     made = Report(
         name=config.recipe["name"],
         seed=seed,
         result=_in_words(metrics),
         metrics=metrics,
-        curves={arm: list(inputs[f"{arm}.train"].rows()) for arm in arms},
-        pools={arm: list(_pools(inputs, arm)) for arm in arms},
+        curves={one.name: one.curve for one in rounds},
+        pools={one.name: list(_pools(one)) for one in rounds},
         rows=_rows(inputs),
-        pairing=[_pairing(config.recipe["arms"][arm], inputs, arm) for arm in arms],
-        diagnoses=_diagnoses(config.recipe, inputs),
-        triples=[triple for arm in arms for triple in _triples(inputs, arm)],
+        pairing=[_pairing(one) for one in rounds],
+        diagnoses=_diagnoses(config.recipe, rounds),
+        triples=_triples(inputs, rounds),
         answers=[answer for own in judged.values() for answer in examples(own, asked)],
         recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
         provenance=provenance(),
@@ -120,13 +122,13 @@ def _in_words(metrics: list[Metric]) -> str:
     return " ".join(sentences)
 
 
-def _pools(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Pool]:
+def _pools(one: Round) -> Iterator[Pool]:
     """The rewards of the first pools of each language, with what was chosen and rejected."""
     scores: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
-    for row in inputs["score"].rows():
-        scores[row.id][row.lang] = row.rewards
+    for scored in one.rewards():
+        scores[scored.id][scored.lang] = scored.rewards
     drawn: Counter[str] = Counter()
-    for row in inputs[f"{arm}.pair"].rows():
+    for row in one.pairs():
         sides = defaultdict(lambda: ([], []))  # type: ignore[var-annotated]
         for pair in row.pairs:
             sides[pair.chosen.lang][0].append(pair.chosen.reward)
@@ -156,11 +158,16 @@ def _translation(inputs: Mapping[str, Sealed], name: str) -> list[dict[str, Any]
 
 def _usage(inputs: Mapping[str, Sealed]) -> dict[str, dict[str, int]]:
     """The tokens that a server counted for sampling; of stages without a server nothing."""
-    counts = {
-        "prompt_tokens": sum(row.prompt_tokens for row in inputs["sample"].rows()),
-        "completion_tokens": sum(row.completion_tokens for row in inputs["sample"].rows()),
-    }
-    return {"sample": counts} if any(counts.values()) else {}
+    found: dict[str, dict[str, int]] = {}
+    for name in inputs:
+        if name == "sample" or name.endswith(".sample-train"):
+            rows = list(inputs[name].rows())
+            counts = {
+                "prompt_tokens": sum(row.prompt_tokens for row in rows),
+                "completion_tokens": sum(row.completion_tokens for row in rows),
+            }
+            found |= {name: counts} if any(counts.values()) else {}
+    return found
 
 
 def _missing(sealed: Sealed) -> tuple[int, dict[str, int]]:
@@ -168,11 +175,11 @@ def _missing(sealed: Sealed) -> tuple[int, dict[str, int]]:
     return len(failed), dict(Counter(failure.error for failure in failed))
 
 
-def _pairing(arm: dict[str, Any], inputs: Mapping[str, Sealed], name: str) -> Pairing:
-    rows: list[Pairs] = list(inputs[f"{name}.pair"].rows())
+def _pairing(one: Round) -> Pairing:
+    rows: list[Pairs] = list(one.pairs())
     return Pairing(
-        name,
-        f"{arm['pair']['rejected']}, {arm['pair']['scope']}",
+        one.name,
+        f"{one.arm['pair']['rejected']}, {one.arm['pair']['scope']}",
         len(rows),
         sum(len(row.pairs) for row in rows),
         sum(row.fallback for row in rows),
@@ -182,32 +189,35 @@ def _pairing(arm: dict[str, Any], inputs: Mapping[str, Sealed], name: str) -> Pa
     )
 
 
-def _diagnoses(recipe: dict[str, Any], inputs: Mapping[str, Sealed]) -> list[dict[str, Any]]:
-    """What the pair doctor says of every pairing; arms of the same pairing are one."""
-    same: dict[str, list[str]] = {}
-    for arm, config in recipe["arms"].items():
-        same.setdefault(json.dumps(config["pair"], sort_keys=True), []).append(arm)
-    writer = next(iter(inputs["sample"].rows()), None)
+def _diagnoses(recipe: dict[str, Any], rounds: list[Round]) -> list[dict[str, Any]]:
+    """What the pair doctor says of every pairing; rounds of the same pairing are one."""
+    same: dict[str, list[Round]] = {}
+    for one in rounds:
+        same.setdefault(one.pairing, []).append(one)
     found = []
-    for pairing, arms in same.items():
-        rows = inputs[f"{arms[0]}.pair"].rows()
-        config = PairConfig(**json.loads(pairing))
-        exam = of_rows(", ".join(arms), config, rows, writer.policy if writer else None)
+    for alike in same.values():
+        names = ", ".join(one.name for one in alike)
+        config = PairConfig(**alike[0].arm["pair"])
+        exam = of_rows(names, config, alike[0].pairs(), alike[0].policy or None)
         diagnosis = diagnose(exam, recipe["evaluate"]["identifier"], recipe["seed"])
         found.append(diagnosis | {"verdicts": verdicts(diagnosis)})
     return found
 
 
-def _triples(inputs: Mapping[str, Sealed], arm: str) -> Iterator[Triple]:
-    """The first dozen pairs of each prompt language."""
+def _triples(inputs: Mapping[str, Sealed], rounds: list[Round]) -> list[Triple]:
+    """The first dozen pairs of each prompt language, of every round."""
     prompts = _texts(_asked(inputs, "train"))
-    shown: Counter[str] = Counter()
-    for row in inputs[f"{arm}.pair"].rows():
-        for pair in row.pairs:
-            shown[pair.prompt_lang] += 1
-            if shown[pair.prompt_lang] <= EXAMPLES:
-                prompt = prompts[row.id, pair.prompt_lang]
-                yield Triple(arm, row.id, pair.prompt_lang, prompt, pair.chosen, pair.rejected)
+    found = []
+    for one in rounds:
+        shown: Counter[str] = Counter()
+        for row in one.pairs():
+            for pair in row.pairs:
+                shown[pair.prompt_lang] += 1
+                if shown[pair.prompt_lang] <= EXAMPLES:
+                    prompt = prompts[row.id, pair.prompt_lang]
+                    sides = pair.chosen, pair.rejected
+                    found.append(Triple(one.name, row.id, pair.prompt_lang, prompt, *sides))
+    return found
 
 
 def _asked(inputs: Mapping[str, Sealed], which: str) -> Sealed:
@@ -227,9 +237,26 @@ def _notes(recipe: dict[str, Any]) -> list[str]:
         " language where the figure is an average, are resampled together.",
         _of_judge(evaluation["judge"]),
         f"Languages of answers are identified by {evaluation['identifier']}.",
-        "The policy was tuned on its own answers to other prompts; no held-out prompt, in any language,"
-        " is among them.",
+        *map(_of_answers, *zip(*recipe["arms"].items(), strict=True)),
     ]
+
+
+def _of_answers(name: str, arm: dict[str, Any]) -> str:
+    """Whose answers an arm was tuned on."""
+    by, rounds, online = arm.get("responses"), arm.get("rounds"), arm.get("online")
+    whose = "the policy's own answers"
+    if by:
+        whose = f"the answers of {by['policy']}"
+    if rounds:
+        kept = "before the first round" if rounds["reference"] == "fixed" else "before each round"
+        whose += f", in {rounds['count']} rounds, each on those of what the last one tuned"
+        whose += f" (reference: the policy {kept})" if arm["train"]["method"] == "dpo" else ""
+    if online:
+        whose += f" in training, sampled every {online['every']} steps"
+    return (
+        f"{name} was tuned on {whose} to other prompts; no held-out prompt, in any language, is among"
+        " them."
+    )
 
 
 def _of_judge(judge: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from croco import training
 from croco.errors import StageError
-from croco.examples import examples_of, is_held_out
+from croco.examples import examples_of, is_held_out, refuse_foreign
 from croco.models import ModelRef
 from croco.records import Step
 from croco.settings import Section
@@ -38,6 +38,9 @@ def train(config: Config, context: Context) -> list[Step]:
             "no pool gave a pair, so there is nothing to train on: look at the rewards with"
             " 'croco show', and sample more answers or another reward"
         )
+    if config.train.trainer == "trl" and "reference" not in inputs:  # else it was looked at there
+        pairs = (pair for row in inputs["pair"].rows() for pair in row.pairs)
+        refuse_foreign(config.policy, pairs, every)
     start = inputs["start"].files if "start" in inputs else None
     heldout = [one for one in every if held[one.id]]
     job = Job(config.train, config.policy, examples, heldout, start, config.seed)

@@ -27,8 +27,8 @@ TRAINERS = {
 class Example:
     """Token ids to tune on, as they were sampled; `rejected_ids` is empty for SFT.
 
-    `reference` holds the log-probabilities, in nats, of the chosen and the rejected response under the
-    reference model, where they are known. `id` and `lang` are the prompt's.
+    `reference` holds the log-probabilities, in nats, of the chosen and the rejected response (as far as
+    training reads them) under the reference model, where they are known. `id` and `lang` are the prompt's.
     """
 
     prompt_ids: list[int]
@@ -54,7 +54,7 @@ class Job:
     """What there is to train: how, on which policy, on what, and what is only watched.
 
     `start` is the folder of a tuned policy (an adapter, or a whole model) that training goes on from;
-    it is the reference as well.
+    it is the reference as well, where examples do not say what that gives them.
     """
 
     config: TrainConfig

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 
+from croco.engines.fake import strength_of
 from croco.errors import EngineError
 from croco.records import Step
 from croco.training import Job, Place
@@ -15,7 +16,7 @@ STEPS = 8
 
 
 def train(job: Job, place: Place) -> list[Step]:
-    """Write an adapter whose strength, in (0, 1], grows with the number of examples.
+    """Write an adapter whose strength, in (0, 1], grows with the number of examples, from that of `start`.
 
     The curve depends on the examples and the seed alone. Raises EngineError without examples.
     """
@@ -24,7 +25,8 @@ def train(job: Job, place: Place) -> list[Step]:
         raise EngineError("there are no examples to train on: see why pairing gave none")
     strength = len(examples) / (len(examples) + 4)
     out.mkdir(parents=True, exist_ok=True)
-    adapter = {"croco_fake": True, "strength": strength}
+    begun = strength_of(job.start)
+    adapter = {"croco_fake": True, "strength": begun + (1 - begun) * strength}
     (out / "adapter_config.json").write_text(json.dumps(adapter) + "\n", encoding="utf-8")
     ids = [[e.prompt_ids, e.chosen_ids, e.rejected_ids] for e in examples]
     digest = hashlib.sha256(json.dumps([job.seed, config.method, ids]).encode()).digest()

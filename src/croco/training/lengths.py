@@ -25,36 +25,36 @@ class Fitted:
 
 
 def fit(examples: Iterable[Example], max_length: int) -> Fitted:
-    """Each example within `max_length` tokens of prompt and response.
+    """Each example within `max_length` tokens of prompt and response, as `cut` makes it.
 
-    A prompt is never cut, since the answer is to all of it. Responses lose their ends, and with it the
-    end of turn. A pair is left out where its sides are the same up to the cut: nothing would be left to
-    prefer. What was left out is told by id, language and reason.
+    What was left out is told by id, language and reason.
     """
     fitted = Fitted()
     for example in examples:
-        reason = _fit(example, max_length, fitted)
-        if reason:
+        made, reason = cut(example, max_length)
+        if made is None:
             fitted.dropped.append((example.id, example.lang, reason))
+        else:
+            fitted.examples.append(made)
+            fitted.cut += made is not example
     return fitted
 
 
-def _fit(example: Example, max_length: int, fitted: Fitted) -> str:
-    """Take an example into `fitted`; why not, where it cannot be."""
+def cut(example: Example, max_length: int) -> tuple[Example | None, str]:
+    """An example within `max_length` tokens of prompt and response; or none, and why.
+
+    A prompt is never cut, since the answer is to all of it. Responses lose their ends, and with it the
+    end of turn. A pair is left out where its sides are the same up to the cut: nothing would be left to
+    prefer. The reference's log-probabilities, where known, are those of what is left.
+    """
     if not example.prompt_ids or not all(example.sides):
-        return "its prompt or a response is empty"
+        return None, "its prompt or a response is empty"
     room = max_length - len(example.prompt_ids)
     if room <= 0:
-        return "its prompt alone has max_length tokens or more"
+        return None, "its prompt alone has max_length tokens or more"
     if all(len(side) <= room for side in example.sides):
-        fitted.examples.append(example)
-        return ""
+        return example, ""
     chosen, rejected = example.chosen_ids[:room], example.rejected_ids[:room]
     if chosen == rejected:
-        return "its responses are the same up to max_length"
-    # The reference's log-probabilities, where known, are those of the whole responses.
-    fitted.examples.append(
-        replace(example, chosen_ids=chosen, rejected_ids=rejected, reference=None)
-    )
-    fitted.cut += 1
-    return ""
+        return None, "its responses are the same up to max_length"
+    return replace(example, chosen_ids=chosen, rejected_ids=rejected), ""

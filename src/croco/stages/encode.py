@@ -1,0 +1,88 @@
+"""Encoding: another model's answers in the token ids of the policy that is tuned on them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from croco.errors import StopError
+from croco.models import ModelRef
+from croco.records import Encoded, Failure, Key, Prompt, Responses
+from croco.settings import Section
+from croco.stage import Batch, Context, Item, Outcome, shard_of
+from croco.tokens import answer_ids, answer_text, ends_turn, load_tokenizer, prompt_ids
+
+
+class Config(Section):
+    """The policy whose token ids are wanted, and the stop texts of the model that answered."""
+
+    policy: ModelRef
+    stop: list[str]
+
+
+def encode(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
+    """One `Encoded` row per `Responses` row; what stands in no pair is not encoded.
+
+    Prompts are rendered by the policy's chat template. Answers are encoded from their texts, with the end
+    of turn where they came to their end, unless the policy's tokenizer reads the sampled ids as the same
+    text: then these stay as they were.
+    """
+    encoder = _Encoder(load_tokenizer(config.policy), config.stop)
+    shard, wanted = -1, dict[Key, set[int]]()
+    for batch in batches:
+        own = shard_of(batch[0].key[0], context.inputs["pair"].shards)
+        if own != shard:
+            shard, wanted = own, _wanted(context, own)
+        yield [encoder.outcome(item, wanted.get(item.key)) for item in batch]
+
+
+def _wanted(context: Context, shard: int) -> dict[Key, set[int]]:
+    """The places of the answers that stand in a shard's pairs, by the key of their row."""
+    found: defaultdict[Key, set[int]] = defaultdict(set)
+    for row in context.inputs["pair"].read(shard):
+        for pair in row.pairs:
+            found[row.id, pair.prompt_lang].update()  # its prompt, if no answer to it
+            for side in (pair.chosen, pair.rejected):
+                found[row.id, side.lang].add(side.index)
+    return dict(found)
+
+
+class _Encoder:
+    """A policy's tokenizer."""
+
+    def __init__(self, tokenizer: Any, stop: list[str]) -> None:
+        self.tokenizer, self.stop = tokenizer, stop
+
+    def outcome(self, item: Item, wanted: set[int] | None) -> Outcome:
+        """The row of an item; a Failure where the chat template refuses its prompt."""
+        row: Responses = item.rows["sample"]
+        prompt: Prompt = item.rows["prompts"]
+        if wanted is None:
+            return Encoded(*item.key, [], [[] for _ in row.texts], 0)
+        try:
+            asked = prompt_ids(self.tokenizer, prompt.chat)
+            kept = {k for k in wanted if self._own(row, k)}
+            made = [self._ids(row, k, kept) if k in wanted else [] for k in range(len(row.texts))]
+            return Encoded(*item.key, asked, made, len(kept))
+        except StopError:
+            raise
+        except Exception as error:
+            return Failure.of(item.key, error)
+
+    def _ids(self, row: Responses, place: int, kept: set[int]) -> list[int]:
+        if place in kept:
+            return row.token_ids[place]
+        return answer_ids(self.tokenizer, row.texts[place], row.finish_reasons[place] == "stop")
+
+    def _own(self, row: Responses, place: int) -> bool:
+        """Whether an answer's sampled ids are the policy's own for its text and its end."""
+        ids, finished = row.token_ids[place], row.finish_reasons[place] == "stop"
+        if not ids or max(ids) >= len(self.tokenizer):
+            return False
+        # Some tokenizers add a space in front and take it away.
+        whole, text = answer_text(self.tokenizer, ids), row.texts[place].strip()
+        if answer_text(self.tokenizer, ids, self.stop).strip() != text:
+            return False
+        at_stop_text = finished and any(stop in whole for stop in self.stop)
+        return at_stop_text or ends_turn(self.tokenizer, ids) == finished
