@@ -67,7 +67,13 @@ class _Flight:
 def place_of(stage: Stage) -> Any:
     """What a worker of a stage needs: stages of the same needs share their workers."""
     own = stage.resources
-    return own.workers, own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
+    asked = own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
+    return hands(stage), own.workers, *asked
+
+
+def hands(stage: Stage) -> int:
+    """How many workers take tasks of a stage: a whole one is one task, which may use several machines."""
+    return 1 if stage.unit == "whole" else stage.resources.workers
 
 
 class Dispatch:

@@ -63,7 +63,7 @@ def under_srun(launcher: str, worker: list[str], resources: Resources, cpu: bool
     return ["srun", "--overlap", "--kill-on-bad-exit=1", *step, "bash", "-c", line]
 
 
-def by_ray(folder: Path, resources: Resources, told: Path) -> Iterator[str]:
+def by_ray(folder: Path, resources: Resources, cpu: bool, told: Path) -> Iterator[str]:
     """Train a job's folder by Ray Train; lines of progress as they come, from the file `told`."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -73,7 +73,7 @@ def by_ray(folder: Path, resources: Resources, told: Path) -> Iterator[str]:
         each["GPU"] = resources.gpus / resources.processes
     trainer = TorchTrainer(
         _train,
-        train_loop_config={"folder": str(folder), "told": str(told)},
+        train_loop_config={"folder": str(folder), "told": str(told), "cpu": cpu},
         scaling_config=ScalingConfig(
             num_workers=count(resources),
             use_gpu=bool(resources.gpus),
@@ -90,23 +90,27 @@ def by_ray(folder: Path, resources: Resources, told: Path) -> Iterator[str]:
             failed.append(error)
 
     thread = threading.Thread(target=fit, daemon=True)
+    told.unlink(missing_ok=True)
     thread.start()
     read = 0
-    while thread.is_alive() or failed is None:
+    running = True
+    while running:
         thread.join(1.0)
-        with contextlib.suppress(OSError), told.open(encoding="utf-8") as file:
+        running = thread.is_alive()
+        with contextlib.suppress(FileNotFoundError), told.open("rb") as file:
             file.seek(read)
-            lines = file.readlines()
-            whole = [line for line in lines if line.endswith("\n")]
-            read += sum(len(line.encode()) for line in whole)
-            yield from whole
+            whole, newline, _ = file.read().rpartition(b"\n")
+            read += len(whole) + len(newline)
+            yield from whole.decode(errors="replace").splitlines()
     if failed and not (folder / "error.json").exists():
         words = str(failed[0]).splitlines() or [type(failed[0]).__name__]
         raise EngineError(f"Ray Train stopped ({words[-1]}): see Ray's logs of its workers")
 
 
-def _train(config: dict[str, str]) -> None:
+def _train(config: dict[str, Any]) -> None:
     """One of Ray Train's processes, which has brought them together already."""
+    if config["cpu"]:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
     from croco.training.worker import main
 
     with Path(config["told"]).open("a", encoding="utf-8") as told, contextlib.redirect_stdout(told):
