@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,13 +26,14 @@ def say_orders(run: Run, stages: Mapping[str, Stage]) -> None:
 
 def detached(run: Run, stages: Mapping[str, Stage]) -> None:
     """Submit all that is owed, and leave; RecipeError where the executor watches over its work."""
-    from croco.executors.slurm import SlurmExecutor
+    from croco import executors
 
-    if run.recipe.executor.kind != "slurm":
+    executor: Any = executors.load(run.recipe.executor, lambda *_: None)
+    if not hasattr(executor, "submit"):
         raise RecipeError(
             f"--detach is for SLURM and the executor is {run.recipe.executor.kind!r}: add --on slurm"
         )
-    made = SlurmExecutor(run.recipe.executor, lambda *_: None).submit(run, stages)
+    made = executor.submit(run, stages)
     for one in made:
         typer.echo(f"{one.stage:28} job {one.job}, {one.tasks} workers")
     done = "its jobs are in the queue" if made else "nothing to submit"

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,11 @@ class Store:
 
     def check(self) -> None:
         """DataError where the store is not of a format that this version reads."""
+        if re.match("[a-z0-9+]+:/", str(self.root)):
+            raise DataError(
+                f"{self.root}: the store must be a folder, which all machines may mount; object storage is"
+                " for input files alone: give --home a path"
+            )
         marker = self.root / "format.json"
         if not marker.exists():
             return
