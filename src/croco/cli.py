@@ -69,13 +69,10 @@ def run(
     home: Home = HERE,
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
-    from croco import executors
     from croco.plan import until as cut
-    from croco.progress import Reporter
     from croco.runner import check_inputs
 
-    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
-    current, every = _open(recipe, set_, None, home)
+    current, every = _open(recipe, _with(set_, on), None, home)
     stages = cut(every, until)
     if strict:
         wanted = stages.keys() | {name for name in checks(every) for name in cut(every, name)}
@@ -83,20 +80,14 @@ def run(
     check_inputs(current, stages)
     current.store.open()
     current.save()
-    with Reporter() as reporter:
-        current.link(stages)
-        executor = executors.load(current.recipe.executor, reporter.notify)
-        if detach and not strict:
-            detached(current, stages)
-            return
-        worked = 0
-        for name in checks(stages):
-            worked += executor.run(current, cut(stages, name))
-            check(current.store.artifact(stages[name]).rows(), strict)
-        if detach:
-            detached(current, stages)
-            return
-        worked += executor.run(current, stages)
+    current.link(stages)
+    # Where starting takes long, contamination that is only warned of may be told of later.
+    first = checks(stages) if strict or current.recipe.executor.kind == "local" else []
+    worked = sum(_bring(current, cut(stages, name), [name], strict) for name in first)
+    if detach:
+        detached(current, stages)
+        return
+    worked += _bring(current, stages, [n for n in checks(stages) if n not in first], strict)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -122,8 +113,7 @@ def plan(
     from croco.cost import Costs, rates_of, table
     from croco.plan import plan as lines
 
-    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
-    current, stages = _open(recipe, set_, until, home)
+    current, stages = _open(recipe, _with(set_, on), until, home)
     planned = lines(current, stages)
     costs = Costs(current, {line.stage: line for line in planned}, rates_of(speeds or []))
     *each, whole = table(stages, costs)
@@ -223,6 +213,22 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 
     for path in scaffold(folder):
         typer.echo(path)
+
+
+def _with(overrides: list[str] | None, on: str | None) -> list[str]:
+    return [*(overrides or []), *([f"executor.kind={on}"] if on else [])]
+
+
+def _bring(run: Run, stages: dict[str, Stage], checked: list[str], strict: bool) -> int:
+    """Bring stages to their end, and say what some of them found; the number that had work to do."""
+    from croco import executors
+    from croco.progress import Reporter
+
+    with Reporter() as reporter:
+        worked = executors.load(run.recipe.executor, reporter.notify).run(run, stages)
+        for name in checked:
+            check(run.store.artifact(stages[name]).rows(), strict)
+    return worked
 
 
 def _open(
