@@ -13,9 +13,9 @@ import typer
 
 from croco import cli_reward
 from croco.cli_audit import audit
-from croco.cli_cluster import cancel, detached, jobs_of, print_logs, say_orders
+from croco.cli_cluster import bring, cancel, detached, jobs_of, print_logs, say_orders
 from croco.cli_compare import compare
-from croco.cli_contamination import check, checks, contamination
+from croco.cli_contamination import checks, contamination
 from croco.cli_doctor import doctor
 from croco.cli_export import export
 from croco.cli_pair import pair, several
@@ -83,11 +83,11 @@ def run(
     current.link(stages)
     # Where starting takes long, contamination that is only warned of may be told of later.
     first = checks(stages) if strict or current.recipe.executor.kind == "local" else []
-    worked = sum(_bring(current, cut(stages, name), [name], strict) for name in first)
+    worked = sum(bring(current, cut(stages, name), [name], strict) for name in first)
     if detach:
         detached(current, stages)
         return
-    worked += _bring(current, stages, [n for n in checks(stages) if n not in first], strict)
+    worked += bring(current, stages, [n for n in checks(stages) if n not in first], strict)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -110,21 +110,20 @@ def plan(
     home: Home = HERE,
 ) -> None:
     """Say what a run would do and cost: what is done, owed or new, and which field made it new."""
-    from croco.cost import Costs, rates_of, table
+    from croco.cost import HEAD, Costs, rates_of, table
     from croco.plan import plan as lines
 
     current, stages = _open(recipe, _with(set_, on), until, home)
     planned = lines(current, stages)
     costs = Costs(current, {line.stage: line for line in planned}, rates_of(speeds or []))
     *each, whole = table(stages, costs)
-    typer.echo(
-        f"{'':5} {'stage':28} {'identity':18}    shards     rows   tokens    bytes  device-h"
-    )
+    _say(f"{'':5} {'stage':28} {'identity':18} {'shards':>9} {HEAD}")
     for line, cost in zip(planned, each, strict=True):
         shards = f"{line.shards_done}/{line.shards}"
         words = f"{line.state:5} {line.stage:28} {line.identity:18} {shards:>9} {cost}  {line.why}"
         typer.echo(words.rstrip())
-    typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
+    if any(line.state != "done" for line in planned):
+        typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
     if current.recipe.executor.kind == "slurm":
         say_orders(current, stages)
 
@@ -217,18 +216,6 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 
 def _with(overrides: list[str] | None, on: str | None) -> list[str]:
     return [*(overrides or []), *([f"executor.kind={on}"] if on else [])]
-
-
-def _bring(run: Run, stages: dict[str, Stage], checked: list[str], strict: bool) -> int:
-    """Bring stages to their end, and say what some of them found; the number that had work to do."""
-    from croco import executors
-    from croco.progress import Reporter
-
-    with Reporter() as reporter:
-        worked = executors.load(run.recipe.executor, reporter.notify).run(run, stages)
-        for name in checked:
-            check(run.store.artifact(stages[name]).rows(), strict)
-    return worked
 
 
 def _open(

@@ -1,4 +1,4 @@
-"""The command line's part on SLURM: what would be submitted, what is in the queue, logs, and an end."""
+"""The command line's part that executors do: bring a run to its end; SLURM's queue, and its logs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from croco.cli_contamination import check
 from croco.errors import RecipeError
 
 if TYPE_CHECKING:
     from croco.runs import Run
     from croco.stage import Stage
+
+
+def bring(run: Run, stages: Mapping[str, Stage], checked: list[str], strict: bool) -> int:
+    """Bring stages to their end, and say what those to check found; the number that had work to do."""
+    from croco import executors
+    from croco.progress import Reporter
+
+    with Reporter() as reporter:
+        worked = executors.load(run.recipe.executor, reporter.notify).run(run, stages)
+        for name in checked:
+            check(run.store.artifact(stages[name]).rows(), strict)
+    return worked
 
 
 def say_orders(run: Run, stages: Mapping[str, Stage]) -> None:
