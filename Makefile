@@ -13,8 +13,9 @@ EUROEVAL := .venv-euroeval
 quickstart: $(STAMP)
 	$(BIN)/croco run recipes/quickstart.yaml
 
+# A process per core, with a thread each: many tests run processes of their own.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/python -m pytest tests/servers/test_vllm.py tests/servers/test_vllm_server.py
