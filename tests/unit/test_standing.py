@@ -6,6 +6,7 @@ import pytest
 
 from croco import pipeline, recipe_file
 from croco.executors.standing import Standing
+from croco.records import Prompt
 from croco.runs import Run
 
 FAKE = Path(__file__).parents[2] / "recipes" / "fake.yaml"
@@ -66,6 +67,15 @@ def test_the_same_work_under_several_names_is_done_once(standing):
     assert "sft-monolingual.pair" not in standing.names
     seal(standing, "dpo-monolingual.pair", 0)
     assert standing.owed["sft-monolingual.pair"] == {1, 2}
+
+
+def test_large_shards_come_first(standing):
+    artifact = standing.run.store.artifact(standing.stages["prompts-train"])
+    artifact.root.mkdir(parents=True)
+    for shard, count in enumerate((1, 300, 20)):
+        artifact.seal(shard, [Prompt(f"p{k}", "en", f"text {k}") for k in range(count)])
+    standing.look()
+    assert list(standing.shards("sample")) == [1, 2, 0]
 
 
 def test_what_is_sealed_by_others_is_seen(standing):

@@ -131,9 +131,7 @@ class SlurmExecutor:
         )
         folder, count = str(run.absolute().folder), order.workers
         try:
-            made = executor.map_array(
-                Shift(), [folder] * count, [order.stage] * count, list(range(count))
-            )
+            made = executor.map_array(Shift(), [folder] * count, [order.stage] * count)
         except submitit.core.utils.FailedJobError as error:
             raise StageError(
                 f"stage {order.stage!r}: sbatch refuses its jobs ({str(error).strip()}): mend"
