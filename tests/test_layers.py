@@ -11,12 +11,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping", "sealing"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
     {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
-    {"arena", "promptsets"},
+    {"arena", "promptsets", "remote"},
     {
         "settings",
         "executor_settings",
@@ -31,7 +31,7 @@ LAYERS = [
     },
     {"recipe", "recipe_file"},
     {"stage", "rounds"},
-    {"store", "journal", "sealing", "pace", "provenance", "runs"},
+    {"store", "journal", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {

@@ -13,9 +13,9 @@ import typer
 
 from croco import cli_reward
 from croco.cli_audit import audit
-from croco.cli_cluster import cancel, detached, jobs_of, print_logs, say_orders
+from croco.cli_cluster import bring, cancel, detached, jobs_of, print_logs, say_orders
 from croco.cli_compare import compare
-from croco.cli_contamination import check, checks, contamination
+from croco.cli_contamination import checks, contamination
 from croco.cli_doctor import doctor
 from croco.cli_export import export
 from croco.cli_pair import pair, several
@@ -69,13 +69,10 @@ def run(
     home: Home = HERE,
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
-    from croco import executors
     from croco.plan import until as cut
-    from croco.progress import Reporter
     from croco.runner import check_inputs
 
-    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
-    current, every = _open(recipe, set_, None, home)
+    current, every = _open(recipe, _with(set_, on), None, home)
     stages = cut(every, until)
     if strict:
         wanted = stages.keys() | {name for name in checks(every) for name in cut(every, name)}
@@ -83,20 +80,14 @@ def run(
     check_inputs(current, stages)
     current.store.open()
     current.save()
-    with Reporter() as reporter:
-        current.link(stages)
-        executor = executors.load(current.recipe.executor, reporter.notify)
-        if detach and not strict:
-            detached(current, stages)
-            return
-        worked = 0
-        for name in checks(stages):
-            worked += executor.run(current, cut(stages, name))
-            check(current.store.artifact(stages[name]).rows(), strict)
-        if detach:
-            detached(current, stages)
-            return
-        worked += executor.run(current, stages)
+    current.link(stages)
+    # Where starting takes long, contamination that is only warned of may be told of later.
+    first = checks(stages) if strict or current.recipe.executor.kind == "local" else []
+    worked = sum(bring(current, cut(stages, name), [name], strict) for name in first)
+    if detach:
+        detached(current, stages)
+        return
+    worked += bring(current, stages, [n for n in checks(stages) if n not in first], strict)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -119,22 +110,20 @@ def plan(
     home: Home = HERE,
 ) -> None:
     """Say what a run would do and cost: what is done, owed or new, and which field made it new."""
-    from croco.cost import Costs, rates_of, table
+    from croco.cost import HEAD, Costs, rates_of, table
     from croco.plan import plan as lines
 
-    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
-    current, stages = _open(recipe, set_, until, home)
+    current, stages = _open(recipe, _with(set_, on), until, home)
     planned = lines(current, stages)
     costs = Costs(current, {line.stage: line for line in planned}, rates_of(speeds or []))
     *each, whole = table(stages, costs)
-    typer.echo(
-        f"{'':5} {'stage':28} {'identity':18}    shards     rows   tokens    bytes  device-h"
-    )
+    _say(f"{'':5} {'stage':28} {'identity':18} {'shards':>9} {HEAD}")
     for line, cost in zip(planned, each, strict=True):
         shards = f"{line.shards_done}/{line.shards}"
         words = f"{line.state:5} {line.stage:28} {line.identity:18} {shards:>9} {cost}  {line.why}"
         typer.echo(words.rstrip())
-    typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
+    if any(line.state != "done" for line in planned):
+        typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
     if current.recipe.executor.kind == "slurm":
         say_orders(current, stages)
 
@@ -223,6 +212,10 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 
     for path in scaffold(folder):
         typer.echo(path)
+
+
+def _with(overrides: list[str] | None, on: str | None) -> list[str]:
+    return [*(overrides or []), *([f"executor.kind={on}"] if on else [])]
 
 
 def _open(

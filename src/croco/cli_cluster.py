@@ -1,18 +1,31 @@
-"""The command line's part on SLURM: what would be submitted, what is in the queue, logs, and an end."""
+"""The command line's part that executors do: bring a run to its end; SLURM's queue, and its logs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from croco.cli_contamination import check
 from croco.errors import RecipeError
 
 if TYPE_CHECKING:
     from croco.runs import Run
     from croco.stage import Stage
+
+
+def bring(run: Run, stages: Mapping[str, Stage], checked: list[str], strict: bool) -> int:
+    """Bring stages to their end, and say what those to check found; the number that had work to do."""
+    from croco import executors
+    from croco.progress import Reporter
+
+    with Reporter() as reporter:
+        worked = executors.load(run.recipe.executor, reporter.notify).run(run, stages)
+        for name in checked:
+            check(run.store.artifact(stages[name]).rows(), strict)
+    return worked
 
 
 def say_orders(run: Run, stages: Mapping[str, Stage]) -> None:
@@ -26,13 +39,14 @@ def say_orders(run: Run, stages: Mapping[str, Stage]) -> None:
 
 def detached(run: Run, stages: Mapping[str, Stage]) -> None:
     """Submit all that is owed, and leave; RecipeError where the executor watches over its work."""
-    from croco.executors.slurm import SlurmExecutor
+    from croco import executors
 
-    if run.recipe.executor.kind != "slurm":
+    executor: Any = executors.load(run.recipe.executor, lambda *_: None)
+    if not hasattr(executor, "submit"):
         raise RecipeError(
             f"--detach is for SLURM and the executor is {run.recipe.executor.kind!r}: add --on slurm"
         )
-    made = SlurmExecutor(run.recipe.executor, lambda *_: None).submit(run, stages)
+    made = executor.submit(run, stages)
     for one in made:
         typer.echo(f"{one.stage:28} job {one.job}, {one.tasks} workers")
     done = "its jobs are in the queue" if made else "nothing to submit"

@@ -21,6 +21,8 @@ from croco.recipe import StageKind
 from croco.runs import Run
 from croco.stage import Stage
 
+#: What `table` has in its columns.
+HEAD = f"{'rows':>8} {'tokens':>8} {'bytes':>8} {'device-h':>9}"
 #: Bytes of a sampled token on disk where nothing was measured: some four of text, four of its id.
 TOKEN_BYTES = 8
 #: What in a stage's config makes its speed comparable with another artifact's.

@@ -1,7 +1,8 @@
 """Prompt and preference files: JSON Lines or Parquet in, checked rows out, errors with file and line.
 
-A path starts at the recipe's folder; `bundled:NAME` is a file that CroCo carries, and prompts may be a
-hub data set or a folder too (`promptsets`).
+A path starts at the recipe's folder; `bundled:NAME` is a file that CroCo carries, an address such as
+`s3://bucket/file` one that fsspec reads (`remote`), and prompts may be a hub data set or a folder too
+(`promptsets`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
 from croco.promptsets import HUB, FolderRef, HubRef, Located
 from croco.records import Key, Keyed, Preference, Prompt, Sentence, Turn
+from croco.remote import fetched
 
 Row = TypeVar("Row", bound=Keyed)
 #: The columns of Parquet files that are read.
@@ -71,6 +73,8 @@ def refer(name: str, folder: Path) -> FileRef:
         path = Path(
             str(resources.files("croco") / "data" / Path(name.removeprefix("bundled:")).name)
         )
+    elif "://" in name:
+        path = fetched(name)
     else:
         path = folder / Path(name).expanduser()
     try:

@@ -63,6 +63,20 @@ class Journal:
             self._failures[one.key] = one
 
 
+def begun(folder: Path) -> list[int]:
+    """The shards that somebody has begun to work on and not sealed, from the names of journals."""
+    return sorted({int(path.name.partition(".")[0]) for path in folder.glob("[0-9]*.jsonl")})
+
+
+def size(folder: Path) -> int:
+    """The bytes in all journals."""
+    sizes = 0
+    for path in folder.glob("[0-9]*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # sealed just now
+            sizes += path.stat().st_size
+    return sizes
+
+
 def _is_torn(path: Path) -> bool:
     if not path.exists() or path.stat().st_size == 0:
         return False

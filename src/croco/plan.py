@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from croco import journal
 from croco.errors import RecipeError
 from croco.pace import paces
 from croco.records import Failure
@@ -80,8 +81,8 @@ def _line(run: Run, stage: Stage) -> Line:
 
 def _in_work(artifact: Artifact, owed: Container[int]) -> tuple[int, list[Failure]]:
     """How many rows of owed shards are made, and which failed; of large journals only what is told."""
-    begun = [shard for shard in artifact.begun() if shard in owed]
-    if artifact.journalled() > READ:
+    begun = [shard for shard in journal.begun(artifact.journals) if shard in owed]
+    if journal.size(artifact.journals) > READ:
         return sum(one.done for one in paces(artifact.root) if one.shard in begun), []
     journals = [artifact.journal(shard) for shard in begun]
     return sum(len(one.rows) for one in journals), [f for one in journals for f in one.failed]

@@ -14,7 +14,7 @@ from typing import Any
 from croco.errors import RecipeError
 
 #: The extras of what is not in `local`, by short name; the vLLM server's scorer needs a client alone.
-EXTRAS = {"vllm": "vllm", "openai": "openai", "server": "openai"}
+EXTRAS = {"vllm": "vllm", "openai": "openai", "server": "openai", "ray": "ray", "slurm": "slurm"}
 
 
 def load_class(name: str, table: Mapping[str, str], what: str) -> Any:

@@ -51,6 +51,7 @@ def check_inputs(run: Run, stages: Mapping[str, Stage]) -> None:
         check = getattr(stage.config, "check", None)
         if check and run.store.artifact(stage).owed():
             check()
+            _free_memory()
 
 
 class Worker:

@@ -206,7 +206,7 @@ class Resources(Section):
     )
     padding_free: bool = Field(False, description="SFT's micro batches as one row without padding")
     checkpoint_every: int = Field(50, ge=1, description="optimizer steps between checkpoints")
-    processes: int = Field(1, ge=1, description="that train together, on one machine")
+    processes: int = Field(1, ge=1, description="that train together, on each machine")
     accelerate: str | None = Field(
         None, description="an accelerate config file: FSDP, DeepSpeed, several machines"
     )
@@ -219,7 +219,12 @@ class Resources(Section):
     max_context: int | None = Field(None, ge=8, description="tokens of prompt and answer, for vllm")
     server: Server | None = None
     environment: Environment = Environment()
-    workers: int = Field(1, ge=1, description="processes that take shards, each with its own model")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="processes that take shards, each with its own model; in training: machines, each"
+        " with `processes`",
+    )
     gpus: int = Field(0, ge=0, description="per worker, on a cluster or of this machine's")
     cpus: int | None = Field(None, ge=1, description="per worker; none: the cluster's own choice")
     memory: str | None = Field(

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,11 @@ class Store:
 
     def check(self) -> None:
         """DataError where the store is not of a format that this version reads."""
+        if re.match("[a-z0-9+]+:/", str(self.root)):
+            raise DataError(
+                f"{self.root}: the store must be a folder, which all machines may mount; object storage is"
+                " for input files alone: give --home a path"
+            )
         marker = self.root / "format.json"
         if not marker.exists():
             return
@@ -114,7 +120,8 @@ class Artifact:
         self.record = record
         self.shards = shards
         self.files = root / "files"
-        self.work = root / "journals" / "unfinished"
+        self.journals = root / "journals"
+        self.work = self.journals / "unfinished"
 
     def path(self, shard: int) -> Path:
         """Where a shard is sealed."""
@@ -245,25 +252,12 @@ class Artifact:
 
     def journal(self, shard: int) -> Journal:
         """The journal of a shard in work."""
-        return Journal(self.root / "journals", shard, self.record)
-
-    def begun(self) -> list[int]:
-        """The shards that somebody has begun to work on and not sealed, from the names of journals."""
-        names = {path.name for path in (self.root / "journals").glob("[0-9]*.jsonl")}
-        return sorted({int(name.partition(".")[0]) for name in names})
-
-    def journalled(self) -> int:
-        """The bytes in all journals."""
-        sizes = 0
-        for path in (self.root / "journals").glob("[0-9]*.jsonl"):
-            with contextlib.suppress(FileNotFoundError):  # sealed just now
-                sizes += path.stat().st_size
-        return sizes
+        return Journal(self.journals, shard, self.record)
 
     def scratch(self) -> Path:
         """An empty folder for files in the making; `publish` puts it in place."""
-        (self.root / "journals").mkdir(parents=True, exist_ok=True)
-        folder = beside(self.root / "journals" / "files")
+        (self.journals).mkdir(parents=True, exist_ok=True)
+        folder = beside(self.journals / "files")
         folder.mkdir()
         return folder
 
@@ -284,7 +278,7 @@ class Artifact:
         """Remove what work left behind, of killed processes too, once every shard is sealed."""
         if not self.owed():
             self._note()
-            shutil.rmtree(self.root / "journals", ignore_errors=True)
+            shutil.rmtree(self.journals, ignore_errors=True)
             for leftover in self.root.glob(".*"):
                 leftover.unlink(missing_ok=True)
 

@@ -47,8 +47,11 @@ MinJobAge=300
 JobRequeue=1
 ReturnToService=2
 {nodes}
-PartitionName=lab Nodes=ALL Default=YES MaxTime=60 State=UP
-PartitionName=side Nodes=ALL MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=lab Nodes=ALL Default=YES MaxTime=60 State=UP PriorityTier=1
+PartitionName=side Nodes=ALL MaxTime=60 State=UP PriorityTier=1
+PartitionName=high Nodes=ALL MaxTime=60 State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 

@@ -11,6 +11,7 @@ from conftest import SETTINGS, shards
 from croco import executors, pipeline, recipe_file
 from croco.executor_settings import ExecutorSettings
 from croco.executors import dispatch, local
+from croco.plan import until
 from croco.runs import Run
 
 #: Two workers sample while another place scores.
@@ -39,7 +40,7 @@ def bring(recipe, tmp_path, monkeypatch):
         executor = executors.load(
             ExecutorSettings(), lambda *told: meanwhile(told, [c for c in crews if c])
         )
-        executor.run(run, pipeline.build(run.recipe))
+        executor.run(run, until(pipeline.build(run.recipe), "pair"))
 
     return call
 
@@ -52,7 +53,9 @@ def sampler(crews):
 
 def test_scoring_starts_while_sampling_goes_on(bring, expected, tmp_path):
     bring(lambda *_: None)
-    assert shards(tmp_path) == expected
+    made = shards(tmp_path)
+    assert made == {name: expected[name] for name in made}
+    assert any(name.startswith("store/pair-") for name in made)
     stages = pipeline.build(Run.load(tmp_path, "fake").recipe)
     sampled, scored = (
         sorted(
@@ -78,7 +81,9 @@ def test_a_worker_that_dies_or_hangs_costs_nothing_but_time(
 
     bring(end_one)
     assert ended
-    assert shards(tmp_path) == expected
+    made = shards(tmp_path)
+    assert made == {name: expected[name] for name in made}
+    assert any(name.startswith("store/pair-") for name in made)
     end = time.monotonic() + 5
     while Path(f"/proc/{ended[0]}").exists():  # not even a hanging one is left behind
         assert time.monotonic() < end

@@ -1,7 +1,12 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from croco.datafiles import read_preferences, read_prompts, refer
 from croco.errors import DataError, RecipeError
+from croco.remote import fetched
+from croco.store import Store
 
 GOOD = '{"id": "a", "lang": "en", "prompt": "Hi"}\n'
 
@@ -76,3 +81,24 @@ def test_bundled_preferences_have_several_flaws_and_no_length_cue(tmp_path):
         assert len(own) >= 40
         assert 0.4 < sum(len(row.chosen) > len(row.rejected) for row in own) / len(own) < 0.6
     assert not {row.prompt for row in train} & {row.prompt for row in test}
+
+
+def test_a_file_elsewhere_is_read_through_fsspec_and_again_when_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    there = tmp_path / "there" / "prompts.jsonl"
+    there.parent.mkdir()
+    for text in ("Hi", "Hello there"):
+        there.write_text(json.dumps({"id": "a", "lang": "en", "prompt": text}) + "\n")
+        fetched.cache_clear()
+        ref = refer(f"file://{there}", tmp_path / "recipes")
+        assert [row.prompt for row in read_prompts([ref])] == [text]
+        assert ref.sha256 == refer(str(there), tmp_path).sha256
+    with pytest.raises(RecipeError, match="cannot be read"):
+        refer("nowhere://bucket/prompts.jsonl", tmp_path)
+    with pytest.raises(RecipeError, match="cannot be read"):
+        refer(f"file://{tmp_path}/missing.jsonl", tmp_path)
+
+
+def test_a_store_on_object_storage_is_refused():
+    with pytest.raises(DataError, match="must be a folder"):
+        Store(Path("s3://bucket/home") / "store").check()

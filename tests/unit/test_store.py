@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from croco.errors import DataError
+from croco.journal import begun
 from croco.records import Failure, Prompt, Step
 from croco.sealing import published, write_once
 from croco.store import Artifact, Store
@@ -119,7 +120,7 @@ def test_two_processes_at_work_on_one_shard_keep_journals_of_their_own(artifact,
     others.append([ROWS[0]])  # as both do when they work on the same
     assert mine.path != others.path
     assert artifact.journal(0).rows == {row.key: row for row in ROWS}
-    assert artifact.begun() == [0]
+    assert begun(artifact.journals) == [0]
     artifact.seal(0, ROWS)
     assert not list(artifact.root.glob("journals/*"))
     mine.append([ROWS[1]])  # by one who has not heard yet

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from croco.executor_settings import ExecutorSettings
+from croco.executors.dispatch import hands
 from croco.executors.standing import Standing
 from croco.settings import Slurm
 from croco.stage import Stage
@@ -47,7 +48,7 @@ def orders(
         if owed and name not in running:
             shards = 1 if stage.unit == "whole" else owed
             waits = waits_of(stage, standing, settings)
-            workers = min(stage.resources.workers, shards)
+            workers = min(hands(stage), shards)
             found.append(Order(name, workers, shards, parameters(stage, settings), waits))
     return found
 
@@ -82,7 +83,9 @@ def asked(stage: Stage, settings: ExecutorSettings) -> Slurm:
 def parameters(stage: Stage, settings: ExecutorSettings) -> dict[str, Any]:
     """Parameters as submitit names them."""
     slurm, resources = asked(stage, settings), stage.resources
-    wanted = {
+    # A step does not inherit the batch job's number of CPUs.
+    step = [f"--cpus-per-task={resources.cpus}"] if resources.cpus else []
+    wanted: dict[str, Any] = {
         "partition": slurm.partition,
         "account": slurm.account,
         "time": minutes(slurm.time or DAY),
@@ -90,12 +93,15 @@ def parameters(stage: Stage, settings: ExecutorSettings) -> dict[str, Any]:
         "gpus_per_node": resources.gpus or None,
         "mem": resources.memory,
         "setup": slurm.setup or None,
-        # A step does not inherit the batch job's number of CPUs.
-        "srun_args": [f"--cpus-per-task={resources.cpus}"] if resources.cpus else None,
+        "srun_args": step or None,
         "teardown": RESTART.format(attempts=settings.attempts).splitlines(),
         "signal_delay_s": WARNING,
         "additional_parameters": {"requeue": True} | (slurm.extra or {}),
     }
+    if stage.unit == "whole" and resources.workers > 1:
+        # The job's own task is on its first node, and starts the others' (`training.nodes`).
+        wanted |= {"nodes": resources.workers, "ntasks_per_node": 1}
+        wanted["srun_args"] = [*step, "--nodes=1", "--ntasks=1"]
     return {key: value for key, value in wanted.items() if value is not None}
 
 
@@ -109,7 +115,7 @@ def command(order: Order) -> str:
     options = {"job-name": order.stage}
     if order.workers > 1:
         options["array"] = f"0-{order.workers - 1}"
-    names = ("partition", "account", "time", "cpus_per_task", "gpus_per_node", "mem")
+    names = ("nodes", "partition", "account", "time", "cpus_per_task", "gpus_per_node", "mem")
     given: Mapping[str, Any] = order.parameters
     options |= {name.replace("_", "-"): str(given[name]) for name in names if name in given}
     options |= {key: str(value) for key, value in given["additional_parameters"].items()}

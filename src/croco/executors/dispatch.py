@@ -67,7 +67,13 @@ class _Flight:
 def place_of(stage: Stage) -> Any:
     """What a worker of a stage needs: stages of the same needs share their workers."""
     own = stage.resources
-    return own.workers, own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
+    asked = own.gpus, own.cpus, own.memory, tuple(sorted(own.custom.items()))
+    return hands(stage), own.workers, *asked
+
+
+def hands(stage: Stage) -> int:
+    """How many workers take tasks of a stage: a whole one is one task, which may use several machines."""
+    return 1 if stage.unit == "whole" else stage.resources.workers
 
 
 class Dispatch:
@@ -131,7 +137,8 @@ class Dispatch:
                 self.flights[crew.hand(task)] = _Flight(task, place)
         self._begin_again()
         self._let_go()
-        away = any(f.task.shard in self.standing.owed[f.task.stage] for f in self.flights.values())
+        wanted = self.standing.wanted
+        away = any(wanted(one.task.stage, one.task.shard) for one in self.flights.values())
         return away or any(crew.coming() for crew in self.crews.values())
 
     def _waiting(self, name: str) -> Iterator[Task]:
@@ -165,7 +172,7 @@ class Dispatch:
             slow = usual and time.monotonic() - flight.since > SLOW * usual + SLOWER
             # A whole stage's checkpoints lie in one place: two at work would mix theirs.
             slow = slow and self.stages[name].unit != "whole"
-            wanted = slow and flight.task.shard in self.standing.owed[name]
+            wanted = slow and self.standing.wanted(name, flight.task.shard)
             if wanted and away[flight.task] == 1 and crew.free():
                 self.flights[crew.hand(flight.task)] = _Flight(flight.task, flight.place)
                 away[flight.task] += 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from croco.errors import RecipeError
 from croco.executor_settings import ExecutorSettings
-from croco.executors.dispatch import Dispatch, WorkerDiedError
+from croco.executors.dispatch import Dispatch, WorkerDiedError, hands
 from croco.rowwork import Notify, raise_if_owed
 from croco.runner import Task, Worker, tasks, work
 from croco.runs import Run
@@ -30,7 +30,7 @@ class LocalExecutor:
 
     def run(self, run: Run, stages: Mapping[str, Stage]) -> int:
         """Bring all stages to done; an error ends the run and keeps what was done."""
-        if any(stage.resources.workers > 1 for stage in stages.values()):
+        if any(hands(stage) > 1 for stage in stages.values()):
             devices = Devices()
             return Dispatch(
                 run,
@@ -99,11 +99,12 @@ class Processes:
     @classmethod
     def of(cls, stage: Stage, devices: Devices) -> Processes | None:
         """A stage's workers; None where others have the devices."""
-        own = stage.resources
-        taken = devices.take(own.workers * own.gpus)
+        count = hands(stage)
+        taken = devices.take(stage.resources.workers * stage.resources.gpus)
         if taken is None:
             return None
-        names = [taken[k * own.gpus : (k + 1) * own.gpus] for k in range(own.workers)]
+        each = len(taken) // count
+        names = [taken[k * each : (k + 1) * each] for k in range(count)]
         return cls(names, devices)
 
     def _start(self, names: list[str]) -> ProcessPoolExecutor:

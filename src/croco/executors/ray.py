@@ -15,7 +15,7 @@ import ray.exceptions
 
 from croco.errors import CrocoError, RecipeError
 from croco.executor_settings import ExecutorSettings
-from croco.executors.dispatch import Dispatch, WorkerDiedError
+from croco.executors.dispatch import Dispatch, WorkerDiedError, hands
 from croco.rowwork import Notify
 from croco.runner import Task, Worker
 from croco.runs import Run
@@ -87,10 +87,11 @@ class Actors:
     """Workers that are actors; one is free when Ray has found it a place and it has nothing to do."""
 
     def __init__(self, stage: Stage, attempts: int) -> None:
-        make = ray.remote(Hand).options(
-            **asked(stage.resources), max_restarts=-1, max_task_retries=attempts
-        )
-        self._all = [make.remote(str(Path.cwd())) for _ in range(stage.resources.workers)]
+        # Where Ray Train starts workers with what was asked for, who waits for them needs nothing.
+        several = stage.unit == "whole" and stage.resources.workers > 1
+        options = {"num_cpus": 0} if several else asked(stage.resources)
+        make = ray.remote(Hand).options(**options, max_restarts=-1, max_task_retries=attempts)
+        self._all = [make.remote(str(Path.cwd())) for _ in range(hands(stage))]
         self._free: list[Any] = []
         self._begun = 0
         self._closed = False

@@ -22,24 +22,24 @@ POLL = 2.0
 
 
 class Shift:
-    """A worker's time in a job; submitit finds it by its name, with three plain values."""
+    """A worker's time in a job; submitit finds it by its name, with plain values."""
 
-    def __call__(self, folder: str, stage: str, number: int) -> None:
-        """Do shards of a stage of the run in `folder`; `number` tells workers of an array apart."""
+    def __call__(self, folder: str, stage: str) -> None:
+        """Do shards of a stage of the run in `folder`."""
         run = Run.load(Path(folder).parent.parent, Path(folder).name)
         try:
-            _Shift(run, stage, number).work()
+            _Shift(run, stage).work()
         except CrocoError as error:
             path = queue.folder(run, stage) / f"{name()}.error"
             replace(path, f"{type(error).__name__}: {error}".encode())
             sys.stderr.write(f"croco: {error}\n")
             sys.exit(error.exit_code)
 
-    def checkpoint(self, folder: str, stage: str, number: int) -> Any:
+    def checkpoint(self, folder: str, stage: str) -> Any:
         """What is to be done after a preemption or a time limit: the same, and disk says from where."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, folder, stage, number)
+        return DelayedSubmission(self, folder, stage)
 
 
 def name() -> str:
@@ -51,8 +51,8 @@ def name() -> str:
 
 
 class _Shift:
-    def __init__(self, run: Run, name_: str, number: int) -> None:
-        self.run, self.number = run, number
+    def __init__(self, run: Run, name_: str) -> None:
+        self.run = run
         self.stages = pipeline.build(run.recipe)
         self.stage = self.stages[name_]
         inputs = {one.name: one for one in self.stage.inputs.values()}
@@ -73,9 +73,7 @@ class _Shift:
         """The next shard for this worker, waited for while others still make its inputs."""
         while True:
             self.standing.look()
-            may = list(self.standing.shards(self.stage.name))
-            start = self.number * len(may) // max(1, self.stage.resources.workers)
-            found = list(self.claims.take([*may[start:], *may[:start]]))
+            found = list(self.claims.take(self.standing.shards(self.stage.name)))
             if found or not self._coming():
                 return found
             time.sleep(POLL)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import submitit
+
 from croco.errors import OwedError, RecipeError, StageError
 from croco.executor_settings import ExecutorSettings
 from croco.executors import queue
@@ -112,8 +114,6 @@ class SlurmExecutor:
     def _sbatch(
         self, run: Run, stage: Stage, order: Order, jobs: Mapping[str, str]
     ) -> queue.Submitted:
-        import submitit
-
         slurm = asked(stage, self.settings)
         python = slurm.python or ("python3" if slurm.container else None)
         executor = submitit.SlurmExecutor(
@@ -131,9 +131,7 @@ class SlurmExecutor:
         )
         folder, count = str(run.absolute().folder), order.workers
         try:
-            made = executor.map_array(
-                Shift(), [folder] * count, [order.stage] * count, list(range(count))
-            )
+            made = executor.map_array(Shift(), [folder] * count, [order.stage] * count)
         except submitit.core.utils.FailedJobError as error:
             raise StageError(
                 f"stage {order.stage!r}: sbatch refuses its jobs ({str(error).strip()}): mend"

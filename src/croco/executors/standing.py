@@ -21,6 +21,7 @@ class Standing:
         self.first = {name: leaders.setdefault(s.identity, name) for name, s in stages.items()}
         self._artifacts = {name: run.store.artifact(stages[name]) for name in leaders.values()}
         self.names = list(self._artifacts)
+        self._sizes: dict[tuple[str, int], int] = {}
         own = {name: set(artifact.owed()) for name, artifact in self._artifacts.items()}
         self.owed = {name: own[first] for name, first in self.first.items()}
 
@@ -31,24 +32,42 @@ class Standing:
                 self.owed[name].intersection_update(artifact.owed())
 
     def look_at(self, name: str, shard: int) -> bool:
-        """Whether a shard is sealed by now; a whole stage's are all looked at."""
+        """Whether a shard is sealed by now; of a whole stage, all of them."""
         if self.stages[name].unit == "whole":
             self.owed[name].intersection_update(self._artifacts[name].owed())
         elif self._artifacts[name].path(shard).exists():
             self.owed[name].discard(shard)
-        return shard not in self.owed[name]
+        return not self.wanted(name, shard)
+
+    def wanted(self, name: str, shard: int) -> bool:
+        """Whether a shard is owed; of a whole stage, any of them."""
+        owed = self.owed[name]
+        return bool(owed) if self.stages[name].unit == "whole" else shard in owed
 
     def shards(self, name: str) -> Iterator[int]:
-        """The owed shards of a stage that may start, in order; a whole stage has one for all."""
+        """The owed shards of a stage that may start, the largest first, so that workers end together.
+
+        Of a whole stage 0 stands for all.
+        """
         stage = self.stages[name]
         if not self.owed[name] or not self.open(name):
             return
+        if stage.unit == "whole":
+            yield 0
+            return
         near = [self.owed[stage.inputs[one].name] for one in stage.aligned]
-        for shard in sorted(self.owed[name]):
-            if not any(shard in owed for owed in near):
-                yield shard
-                if stage.unit == "whole":
-                    return
+        ready = [one for one in self.owed[name] if not any(one in owed for owed in near)]
+        yield from sorted(ready, key=lambda shard: (-self._size(name, shard), shard))
+
+    def _size(self, name: str, shard: int) -> int:
+        """The bytes of what a shard is made from: the more there are, the longer it takes."""
+        source = next(iter(self.stages[name].inputs.values()), None)
+        if source is None or shard >= source.shards:
+            return 0
+        if (source.name, shard) not in self._sizes:
+            path = self.run.store.artifact(source).path(shard)
+            self._sizes[source.name, shard] = path.stat().st_size if path.exists() else 0
+        return self._sizes[source.name, shard]
 
     def tasks(self, name: str) -> Iterator[Task]:
         """The same as tasks."""

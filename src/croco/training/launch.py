@@ -23,7 +23,7 @@ from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.records import Step
 from croco.settings import Resources
-from croco.training import Example, Job, Place
+from croco.training import Example, Job, Place, nodes
 from croco.training.log import NAME, Log
 from croco.training_settings import TrainConfig
 
@@ -42,10 +42,9 @@ def launch(job: Job, place: Place) -> list[Step]:
     write_job(job, place, folder)
     own = processes(place.resources)
     (folder / COUNT).write_text(str(own.count), encoding="utf-8")
-    line = [sys.executable, "-m", own.launcher, *own.options, "-m", WORKER, str(folder)]
-    told = _run(line, own.launcher == TORCHRUN, place.work / "processes.log")
-    for done, total, text in told:
-        place.progress(done, total, text)
+    for line in _lines(own, place, folder):
+        if line.startswith(TOLD):
+            place.progress(*json.loads(line.removeprefix(TOLD)))
     failed = folder / ERROR
     if failed.exists():
         error = json.loads(failed.read_text(encoding="utf-8"))
@@ -53,6 +52,18 @@ def launch(job: Job, place: Place) -> list[Step]:
     if not (folder / "done").exists():
         raise EngineError(f"training stopped without a word: see {place.work / 'processes.log'}")
     return Log(place.work / NAME, upto=2**62, write=False).steps
+
+
+def _lines(own: Processes, place: Place, folder: Path) -> Iterator[str]:
+    """What the processes say, wherever they are started."""
+    resources, log = place.resources, place.work / "processes.log"
+    worker, cpu = ["-m", WORKER, str(folder)], own.launcher == TORCHRUN
+    if resources.workers > 1 and nodes.on_ray():
+        return nodes.by_ray(folder, resources, cpu, log)
+    line = [sys.executable, "-m", own.launcher, *own.options, *worker]
+    if nodes.on_slurm(resources):
+        line = nodes.under_srun(own.launcher, worker, resources, cpu)
+    return _run(line, cpu, log)
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,8 @@ def processes(resources: Resources) -> Processes:
     """
     file = resources.accelerate
     config = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
-    many = resources.processes > 1
-    count = resources.processes if many else int(config.get("num_processes", 1))
+    many = nodes.count(resources) > 1
+    count = nodes.count(resources) if many else int(config.get("num_processes", 1))
     if config.get("use_cpu") if file else _on_cpu(resources):
         machines = int(config.get("num_machines", 1))
         options = ["--nnodes", str(machines), "--nproc_per_node", str(count // machines)]
@@ -95,8 +106,8 @@ def _on_cpu(resources: Resources) -> bool:
     return resources.device == "cpu" or not torch.cuda.is_available()
 
 
-def _run(line: list[str], cpu: bool, log: Path) -> Iterator[tuple[int, int, str]]:
-    """Run the command; give its progress, and keep all else it says in a log."""
+def _run(line: list[str], cpu: bool, log: Path) -> Iterator[str]:
+    """Run the command; give its lines, and keep what it says besides progress in a log."""
     environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if cpu else {})
     with log.open("w", encoding="utf-8") as kept:
         process = subprocess.Popen(
@@ -104,10 +115,8 @@ def _run(line: list[str], cpu: bool, log: Path) -> Iterator[tuple[int, int, str]
         )
         try:
             for said in process.stdout or ():
-                if said.startswith(TOLD):
-                    done, total, text = json.loads(said.removeprefix(TOLD))
-                    yield done, total, text
-                else:
+                yield said
+                if not said.startswith(TOLD):
                     kept.write(said)
             process.wait()
         finally:

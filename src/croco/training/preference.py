@@ -19,7 +19,7 @@ from croco.errors import EngineError
 from croco.quiet import quiet
 from croco.records import Step
 from croco.settings import Resources
-from croco.training import Example, Job, Place
+from croco.training import Example, Job, Place, nodes
 from croco.training import policy as weights
 from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
 from croco.training.heads import collator, log_probs, project_responses_only
@@ -39,7 +39,7 @@ def train(job: Job, place: Place) -> list[Step]:
     times the gap of log ratios); of these SFT has only `chosen_logp`. Goes on from the last checkpoint in
     `place.work`. Raises EngineError where there is nothing to train on, or the loss is no number.
     """
-    if place.resources.processes > 1 or place.resources.accelerate:
+    if nodes.count(place.resources) > 1 or place.resources.accelerate:
         from croco.training.launch import launch
 
         return launch(job, place)
