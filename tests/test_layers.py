@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "kept"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},

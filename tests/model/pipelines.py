@@ -22,9 +22,9 @@ class Made:
 
     def __init__(self, home: Path, policy: ModelRef, arms: dict[str, Any], **changes: Any) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        for name in ("train", "heldout"):
+        for name, before in (("train", ""), ("heldout", "w39 ")):
             rows = [
-                {"id": f"{name}-{k}", "lang": "en", "prompt": text}
+                {"id": f"{name}-{k}", "lang": "en", "prompt": before + text}
                 for k, text in enumerate(PROMPTS)
             ]
             lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -90,13 +90,13 @@ def test_a_prompt_whose_languages_lie_in_several_pieces_is_one_pool(sealed, grou
 
 def test_training_takes_the_token_ids_that_were_sampled(sealed):
     made = sealed(PairConfig(scope="multilingual", rejected="min"), EN, ES)
-    (one,) = examples_of(made.pairs, made.samples, "dpo")
+    (one,) = examples_of(made.pairs, made.samples, None, "dpo")
     assert (one.prompt_ids, one.chosen_ids, one.rejected_ids) == (
         [1, ord("e")],
         [ord("e"), 0, 2],
         [ord("e"), 0, 2],
     )
-    assert examples_of(made.pairs, made.samples, "sft")[0].rejected_ids == []
+    assert examples_of(made.pairs, made.samples, None, "sft")[0].rejected_ids == []
 
 
 def test_a_cut_off_answer_is_not_chosen_but_counts_and_may_be_rejected(sealed):

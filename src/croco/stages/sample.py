@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from croco import engines, models
-from croco.engines import Generator, Reply, Request
-from croco.errors import DataError
+from croco.engines import Reply, Request
 from croco.models import ModelRef
 from croco.records import Failure, Prompt, Responses
 from croco.settings import Sampling, Section
@@ -48,7 +47,7 @@ def _answered(
     engine = engines.load(
         config.sampling.engine, policy, config.sampling, context.resources, adapter
     )
-    _refuse_too_long(engine, config, context)
+    engines.refuse_too_long(engine, context.inputs["prompts"].rows(), config.sampling)
     yield from engine.generate(chain([first], batches))
 
 
@@ -119,20 +118,3 @@ def _first(row: Responses, n: int) -> Responses:
         row.finish_reasons[:n],
         row.policy,
     )
-
-
-def _refuse_too_long(engine: Generator, config: Config, context: Context) -> None:
-    if engine.context_length is None:
-        return
-    room = engine.context_length - config.sampling.max_tokens
-    for prompt in context.inputs["prompts"].rows():
-        chat = prompt.chat
-        # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
-        if sum(len(turn["content"].encode()) for turn in chat) + 256 <= room:
-            continue
-        length = len(engine.encode(chat))
-        if length > room:
-            raise DataError(
-                f"prompt {prompt.id!r} ({prompt.lang}) has {length} tokens and the model's context"
-                f" leaves {room} beside sample.max_tokens: shorten it or lower sample.max_tokens"
-            )
