@@ -81,6 +81,11 @@ def read(files: Path) -> Iterator[Sampling]:
         yield Sampling(step, **found[step])
 
 
+def pairs(files: Path) -> Iterator[Pairs]:
+    """The pools of all samplings in a training's files."""
+    return (row for one in read(files) for row in one.pairs)
+
+
 def _lines(path: Path) -> list[str]:
     """The whole lines of a file; a torn last one is left out."""
     if not path.exists():

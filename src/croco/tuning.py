@@ -124,12 +124,13 @@ def _online(recipe: Recipe, name: str, own: Online, shared: Shared, start: Stage
         raise RecipeError(
             "the reward needs a server: give its address in resources.score.server.url"
         )
-    update = {"n": own.n or recipe.sample.n, "engine": "transformers", "extra": None}
+    n = own.n or recipe.sample.n
+    update = {"n": n, "engine": "transformers", "extra": None}
     identifier = (arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
     config = online.Config(
         policy=shared.policy,
         train=arm.train,
-        online=own,
+        online=own.model_copy(update={"n": n}),
         sampling=recipe.sample.model_copy(update=update),
         pair=arm.pair,
         reward=reward.bound(recipe.folder),

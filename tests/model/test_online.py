@@ -265,7 +265,7 @@ def test_pools_may_span_languages(tiny_policy: ModelRef, tmp_path: Path) -> None
 
 
 def test_an_arm_of_a_run_is_trained_online_and_reported(
-    tiny_policy: ModelRef, tmp_path: Path
+    croco, tiny_policy: ModelRef, tmp_path: Path
 ) -> None:
     import json
 
@@ -282,3 +282,7 @@ def test_an_arm_of_a_run_is_trained_online_and_reported(
     sampled = list(kept.read(made.artifact("live.train").files))
     assert len(sampled) == 2
     assert sampled[0].pairs[0].pairs[0].chosen.text.split()[0] in page
+    signed = sampled[0].responses[0].policy
+    assert signed.endswith("+online")
+    told = json.loads(croco("doctor", "tiny", "--json", home=tmp_path, check=0).stdout)
+    assert told[0]["on_policy"] == {"policy": signed, "chosen": 1, "rejected": 1}
