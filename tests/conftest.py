@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 def croco(tmp_path):
     """Runs the command line as a process of its own, in a fresh folder."""
 
-    def call(*args, home=tmp_path, cwd=tmp_path, check=None, **env):
+    def call(*args, home=tmp_path, cwd=tmp_path, check=None, env=os.environ, **more):
         done = subprocess.run(
             [sys.executable, "-m", "croco", *map(str, args)],
             cwd=cwd,
             capture_output=True,
             text=True,
-            env=os.environ | {"CROCO_HOME": str(home)} | env,
+            env=dict(env) | {"CROCO_HOME": str(home)} | more,
             timeout=540,
         )
         if check is not None:

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "kept"},
+    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping", "kept"},
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
@@ -19,6 +19,7 @@ LAYERS = [
     {"arena", "promptsets"},
     {
         "settings",
+        "executor_settings",
         "reward_settings",
         "training_settings",
         "arm_settings",
@@ -30,7 +31,7 @@ LAYERS = [
     },
     {"recipe", "recipe_file"},
     {"stage", "rounds"},
-    {"store", "provenance", "runs"},
+    {"store", "journal", "sealing", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {
@@ -51,7 +52,8 @@ LAYERS = [
     {"evaluating", "forgetting"},
     {"comparison", "arms", "tuning"},
     {"pipeline"},
-    {"runner", "plan"},
+    {"runner", "rowwork", "plan", "promptcount"},
+    {"cost"},
     {"executors"},
     {
         "cli",
@@ -60,13 +62,26 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_cluster",
+        "cli_reward",
+        "cli_export",
         "progress",
         "scaffold",
         "__main__",
     },
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "safetensors",
+    "ray",
+    "submitit",
+}
 MAY_BE_HEAVY = (
     "engines",
     "likelihood",
@@ -77,6 +92,7 @@ MAY_BE_HEAVY = (
     "quiet",
     "tokens",
     "memory",
+    "executors",
 )
 
 

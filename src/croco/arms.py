@@ -40,7 +40,9 @@ def paired(
     identifier = (config.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
     own = pair.Config(pair=config, seed=seed, code=code_of(identifier))
     inputs = {"score": scores, "sample": samples}
-    return stage_of(recipe, name, pair.pair, own, Pairs, inputs, unit="shard")
+    # Calibration reads the rewards of all shards.
+    near = {"sample"} if config.normalise != "none" else {"sample", "score"}
+    return stage_of(recipe, name, pair.pair, own, Pairs, inputs, unit="shard", aligned=near)
 
 
 def trained(
@@ -78,6 +80,7 @@ def referred(
         read,
         unit="row",
         aside=("sample",),
+        aligned={"pair", "sample"},
     )
     return {"reference": stage}
 
@@ -89,8 +92,17 @@ def scored(
     reward = recipe.reward
     config = score.Config(reward=reward.bound(recipe.folder), code=code_of(*names_of(reward)))
     inputs = {"sample": samples, "prompts": source} | ({"reward": trained} if trained else {})
-    engines = engines_of(reward)
-    return stage_of(recipe, name, score.score, config, Rewards, inputs, unit="row", engines=engines)
+    return stage_of(
+        recipe,
+        name,
+        score.score,
+        config,
+        Rewards,
+        inputs,
+        unit="row",
+        engines=engines_of(reward),
+        aligned={"sample", "prompts"},
+    )
 
 
 def sampled(

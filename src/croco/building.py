@@ -19,7 +19,13 @@ from croco.settings import Resources
 from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
-VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {"pair": 2, "judge": 2, "audit": 2, "report": 3}
+VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
+    "reward": 2,
+    "pair": 2,
+    "judge": 2,
+    "audit": 2,
+    "report": 3,
+}
 
 
 def stage_of(
@@ -30,6 +36,7 @@ def stage_of(
     record: type[Any],
     inputs: dict[str, Stage],
     engines: Iterable[str] = (),
+    aligned: Iterable[str] = (),
     **more: Any,
 ) -> Stage:
     """A stage of that name; its kind, version and resources follow from the name and the recipe."""
@@ -57,6 +64,7 @@ def stage_of(
         inputs=inputs,
         resources=resources,
         allow_failed=recipe.allow_failed,
+        aligned=frozenset(aligned),
         **({"shards": shards} | more),
     )
 

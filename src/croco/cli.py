@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco import cli_reward
 from croco.cli_audit import audit
+from croco.cli_cluster import cancel, detached, jobs_of, print_logs, say_orders
 from croco.cli_compare import compare
 from croco.cli_contamination import check, checks, contamination
 from croco.cli_doctor import doctor
+from croco.cli_export import export
 from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
 
@@ -42,6 +45,10 @@ Until = Annotated[
 Home = Annotated[
     Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
 ]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="WHERE", help="Where it runs: local, slurm or ray (`executor.kind`)."),
+]
 HERE = Path()
 #: The exit code of Ctrl-C: 128 and the signal's number.
 STOPPED = 130
@@ -55,15 +62,19 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop where training prompts give held-out ones away.")
     ] = False,
+    on: On = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Submit all to SLURM and leave; `croco status` tells.")
+    ] = False,
     home: Home = HERE,
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
-    from croco.executors import run_stages
-    from croco.executors.local import LocalExecutor
+    from croco import executors
     from croco.plan import until as cut
     from croco.progress import Reporter
     from croco.runner import check_inputs
 
+    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
     current, every = _open(recipe, set_, None, home)
     stages = cut(every, until)
     if strict:
@@ -74,12 +85,18 @@ def run(
     current.save()
     with Reporter() as reporter:
         current.link(stages)
-        executor = LocalExecutor(reporter.notify)
+        executor = executors.load(current.recipe.executor, reporter.notify)
+        if detach and not strict:
+            detached(current, stages)
+            return
         worked = 0
         for name in checks(stages):
-            worked += run_stages(current, cut(stages, name), executor)
+            worked += executor.run(current, cut(stages, name))
             check(current.store.artifact(stages[name]).rows(), strict)
-        worked += run_stages(current, stages, executor)
+        if detach:
+            detached(current, stages)
+            return
+        worked += executor.run(current, stages)
     _say(f"run {current.name!r} is done" if worked else f"run {current.name!r}: nothing to do")
     if "report" in stages:
         typer.echo(current.folder / "report" / "index.html")
@@ -87,26 +104,63 @@ def run(
 
 @app.command()
 def plan(
-    recipe: RecipePath, set_: Overrides = None, until: Until = None, home: Home = HERE
+    recipe: RecipePath,
+    set_: Overrides = None,
+    until: Until = None,
+    on: On = None,
+    speeds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tokens-per-second",
+            metavar="[KIND=]NUMBER",
+            help="The speed of a device, for stages of a kind or all: what was not measured yet.",
+        ),
+    ] = None,
+    home: Home = HERE,
 ) -> None:
-    """Say what a run would do: what is done, owed or new, and which field made it new."""
+    """Say what a run would do and cost: what is done, owed or new, and which field made it new."""
+    from croco.cost import Costs, rates_of, table
     from croco.plan import plan as lines
 
+    set_ = [*(set_ or []), *([f"executor.kind={on}"] if on else [])]
     current, stages = _open(recipe, set_, until, home)
-    for line in lines(current, stages):
-        typer.echo(f"{line.state:5} {line.stage:28} {line.identity:18} {line.why}".rstrip())
+    planned = lines(current, stages)
+    costs = Costs(current, {line.stage: line for line in planned}, rates_of(speeds or []))
+    *each, whole = table(stages, costs)
+    typer.echo(
+        f"{'':5} {'stage':28} {'identity':18}    shards     rows   tokens    bytes  device-h"
+    )
+    for line, cost in zip(planned, each, strict=True):
+        shards = f"{line.shards_done}/{line.shards}"
+        words = f"{line.state:5} {line.stage:28} {line.identity:18} {shards:>9} {cost}  {line.why}"
+        typer.echo(words.rstrip())
+    typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
+    if current.recipe.executor.kind == "slurm":
+        say_orders(current, stages)
 
 
 @app.command()
-def status(name: RunName, home: Home = HERE) -> None:
-    """Say how far a run is, from disk."""
+def status(
+    name: RunName,
+    logs: Annotated[
+        tuple[str, int] | None,
+        typer.Option(metavar="STAGE SHARD", help="Print the logs of who did that shard, instead."),
+    ] = None,
+    home: Home = HERE,
+) -> None:
+    """Say how far a run is, from disk, and from SLURM's queue where it has jobs there."""
     from croco.plan import plan as lines
 
     current, stages = _saved(name, home)
+    if logs:
+        print_logs(current, stages, *logs)
+        return
+    waiting = jobs_of(current)
     for line in lines(current, stages):
         shards = f"{line.shards_done}/{line.shards} shards"
         failed = f"  {len(line.failed)} failed" if line.failed else ""
-        typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}")
+        jobs = f"  {waiting[line.stage]}" if line.stage in waiting else ""
+        typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}{jobs}")
         for failure in line.failed[:3]:
             _say(f"      {failure.id} {failure.lang}: {failure.error}")
 
@@ -140,10 +194,10 @@ def report(name: RunName, home: Home = HERE) -> None:
     current.link(stages)
     missing = [s.name for s in stages.values() if current.store.artifact(s).owed()]
     if missing == ["report"]:
-        from croco.executors import run_stages
-        from croco.executors.local import LocalExecutor
+        from croco.executor_settings import ExecutorSettings
+        from croco.executors import load
 
-        run_stages(current, stages, LocalExecutor(lambda *_: None))
+        load(ExecutorSettings(), lambda *_: None).run(current, stages)
     elif missing:
         raise RecipeError(
             f"run {name!r} has no report yet: stage {missing[0]!r} is owed; run it first"
@@ -156,7 +210,10 @@ app.command()(pair)
 app.command()(doctor)
 app.command()(compare)
 app.command()(contamination)
+app.command()(cancel)
 app.command()(audit)
+app.command()(export)
+app.add_typer(cli_reward.app, name="reward")
 
 
 @app.command()

@@ -13,7 +13,7 @@ import typer
 from croco.errors import DataError, EngineError, RecipeError
 
 if TYPE_CHECKING:
-    from croco.records import Failure
+    from croco.records import Failure, Preference
     from croco.reward_settings import RewardConfig
     from croco.runs import Run
     from croco.settings import Resources
@@ -75,21 +75,36 @@ def audit(
 
     Pairs that cannot be scored are left out, named and counted.
     """
-    from croco.auditing import audit as figures_of
+    from croco.datafiles import read_preferences, refer
 
     if out:
         _make(out)
     subject = _subject(reward, set_ or [], home)
-    identifier = identifier or subject.identifier
-    judged, failed = _judged(subject, files, identifier, lang)
-    found = {
+    pairs = read_preferences([refer(name, Path()) for name in files], checked(lang))
+    if not pairs:
+        raise DataError(f"{', '.join(files)}: no pairs: there is nothing to audit")
+    present(examine(subject, pairs, files, identifier or subject.identifier), out, json_)
+
+
+def examine(
+    subject: Subject, pairs: Sequence[Preference], files: Sequence[str], identifier: str
+) -> dict[str, Any]:
+    """All figures of a reward on pairs of some files; those that it cannot score are named and left out."""
+    from croco.auditing import audit as figures_of
+
+    judged, failed = _judged(subject, pairs, identifier)
+    return {
         "reward": subject.name,
         "identifier": identifier,
         "seed": subject.seed,
-        "files": files,
+        "files": list(files),
         "failed": [{"id": one.id, "lang": one.lang, "error": one.error} for one in failed],
         "languages": figures_of(judged, subject.seed),
     }
+
+
+def present(found: dict[str, Any], out: Path | None, json_: bool) -> None:
+    """Write the page to a folder, if there is one, and the tables or JSON to stdout."""
     if out:
         _write(found, out)
     if json_:
@@ -99,18 +114,14 @@ def audit(
 
 
 def _judged(
-    subject: Subject, files: Sequence[str], identifier: str, lang: str | None
+    subject: Subject, pairs: Sequence[Preference], identifier: str
 ) -> tuple[list[Any], list[Failure]]:
-    """The pairs of some files as the reward sees them, and those that it cannot score."""
+    """The pairs as the reward sees them, and those that it cannot score."""
     from croco import rewards
-    from croco.datafiles import read_preferences, refer
     from croco.languages import load_identifier
     from croco.progress import Reporter
     from croco.stages.audit import judge_pairs
 
-    pairs = read_preferences([refer(name, Path()) for name in files], _checked(lang))
-    if not pairs:
-        raise DataError(f"{', '.join(files)}: no pairs: there is nothing to audit")
     identify = load_identifier(identifier)
     scorer = rewards.load(subject.reward, subject.resources, subject.trained)
     with Reporter() as reporter:
@@ -126,7 +137,8 @@ def _judged(
     return judged, failed
 
 
-def _checked(lang: str | None) -> str | None:
+def checked(lang: str | None) -> str | None:
+    """The language that `--lang` gives; RecipeError where it is none."""
     from croco.languages import checked_tag
 
     try:
@@ -166,7 +178,8 @@ def _of_file(path: Path, overrides: Sequence[str], home: Path) -> Subject:
     file = recipe_file.parse_as(RewardFile, values, path)
     if file.reward.training:
         raise RecipeError(
-            f"{path}: the reward is trained in a run: give that run's name, or its recipe"
+            f"{path}: the reward is trained in a run: give that run's name, or its recipe, or the folder"
+            " that 'croco reward train' wrote"
         )
     see(path.parent)
     resources = file.resources.get("audit", Resources())

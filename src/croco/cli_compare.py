@@ -154,9 +154,7 @@ def _of_run(name: str, arm: str, home: Path) -> tuple[str, list[str]]:
 
 
 def _figures(run: Run) -> dict[str, Any]:
-    from croco import pipeline
-    from croco.executors import run_stages
-    from croco.executors.local import LocalExecutor
+    from croco import executors, pipeline
     from croco.progress import Reporter
     from croco.runner import check_inputs
 
@@ -167,7 +165,7 @@ def _figures(run: Run) -> dict[str, Any]:
     run.save()
     with Reporter() as reporter:
         run.link(stages)
-        run_stages(run, stages, LocalExecutor(reporter.notify))
+        executors.load(run.recipe.executor, reporter.notify).run(run, stages)
     found: dict[str, Any] = json.loads((run.folder / "report" / "summary.json").read_text())
     return found
 

@@ -37,6 +37,8 @@ def build_comparison(recipe: Comparison) -> dict[str, Stage]:
     verdicts = judged(recipe, "tuned", prompts, base, tuned)
     spoken_by = [spoken(recipe, "base", base), spoken(recipe, "tuned", tuned)]
     named = {one.name: one for one in (prompts, base, tuned, *spoken_by, verdicts)}
-    config = compare.Config(recipe=recipe.model_dump(mode="json", exclude={"resources"}))
+    config = compare.Config(
+        recipe=recipe.model_dump(mode="json", exclude={"resources", "executor"})
+    )
     report = stage_of(recipe, "report", compare.report, config, Metric, named)
     return named | {"report": report}

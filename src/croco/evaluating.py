@@ -20,9 +20,16 @@ def judged(recipe: AnyRecipe, name: str, prompts: Stage, base: Stage, tuned: Sta
         code=code_of(*names_of(evaluation.judge, judge=True)),
     )
     inputs = {"prompts": prompts, "base": base, "tuned": tuned}
-    engines = engines_of(evaluation.judge)
     return stage_of(
-        recipe, f"{name}.judge", judge.judge, config, Verdicts, inputs, unit="row", engines=engines
+        recipe,
+        f"{name}.judge",
+        judge.judge,
+        config,
+        Verdicts,
+        inputs,
+        unit="row",
+        engines=engines_of(evaluation.judge),
+        aligned=inputs,
     )
 
 
@@ -34,5 +41,12 @@ def spoken(recipe: AnyRecipe, name: str, answers: Stage) -> Stage:
     config = language.Config(identifier=first, second=second, code=code)
     inputs = {"sample": answers}
     return stage_of(
-        recipe, f"{name}.language", language.language, config, Languages, inputs, unit="row"
+        recipe,
+        f"{name}.language",
+        language.language,
+        config,
+        Languages,
+        inputs,
+        unit="row",
+        aligned=inputs,
     )

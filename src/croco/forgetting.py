@@ -40,4 +40,6 @@ def _loss(
     engine = recipe.evaluate.engine or recipe.sample.engine
     config = loss.Config(policy=policy, likelihood=name_for(engine), dtype=recipe.sample.dtype)
     inputs = {"sentences": sentences} | ({"adapter": adapter} if adapter else {})
-    return stage_of(recipe, f"{who}.loss", loss.loss, config, Loss, inputs, unit="row")
+    return stage_of(
+        recipe, f"{who}.loss", loss.loss, config, Loss, inputs, unit="row", aligned={"sentences"}
+    )

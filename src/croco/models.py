@@ -149,9 +149,16 @@ def tuned(policy: ModelRef, files: Path | None) -> tuple[ModelRef, Path | None]:
 
 def base_name(ref: ModelRef) -> str:
     """What an adapter should name as its base: a hub id, or the directory of weights not on the hub."""
+    return base_of(ref)[0]
+
+
+def base_of(ref: ModelRef) -> tuple[str, str | None]:
+    """A base as other libraries load it: a hub id and its revision, or a directory's full path."""
     if ref.name in EMBEDDED and ref.revision.startswith("hub:"):
-        return EMBEDDED[ref.name].hub
-    return ref.name if HUB_ID.fullmatch(ref.name) else str(fetch(ref))
+        return EMBEDDED[ref.name].hub, EMBEDDED[ref.name].commit
+    if HUB_ID.fullmatch(ref.name) and not ref.location:
+        return ref.name, ref.revision
+    return str(fetch(ref)), None
 
 
 def cache_folder() -> Path:

@@ -94,6 +94,7 @@ def _translate(recipe: Recipe, name: str, drafts: Stage, translation: Translate)
         Translation,
         {"drafts": drafts},
         unit="row",
+        aligned={"drafts"},
         engines=[prompted.engine] if prompted else [],
     )
 
@@ -148,5 +149,5 @@ def _audit(recipe: Recipe, trained: Stage | None) -> Stage:
 
 
 def _report(recipe: Recipe, stages: dict[str, Stage]) -> Stage:
-    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources"}))
+    config = report.Config(recipe=recipe.model_dump(mode="json", exclude={"resources", "executor"}))
     return stage_of(recipe, "report", report.report, config, Metric, stages)

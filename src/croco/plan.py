@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from croco.errors import RecipeError
+from croco.pace import paces
 from croco.records import Failure
 from croco.runs import Run
 from croco.stage import Stage, shard_of
 from croco.store import Artifact, Store
+
+#: Bytes of journals that are read to count rows; more are believed as their writers tell.
+READ = 64 * 2**20
 
 State = Literal["done", "owed", "new"]
 
@@ -53,12 +57,13 @@ def _ancestry(stage: Stage) -> set[str]:
 
 def _line(run: Run, stage: Stage) -> Line:
     artifact = run.store.artifact(stage)
-    owed = artifact.owed()
-    sealed = [shard for shard in range(stage.shards) if shard not in owed]
-    rows = sum(artifact.count(shard) for shard in sealed)
-    journals = {shard: artifact.journal(shard) for shard in owed}
-    rows += sum(len(journal.rows) for journal in journals.values())
-    failed = [failure for shard in range(stage.shards) for failure in artifact.failed(shard)]
+    owed = set(artifact.owed())
+    found = None if owed else artifact.noted()
+    if found is None:
+        found = [artifact.counted(shard) for shard in range(stage.shards) if shard not in owed]
+    in_work, failed_in_work = _in_work(artifact, owed)
+    rows = sum(count for count, _ in found) + in_work
+    failed = [one for _, own in found for one in own] + failed_in_work
     state: State = "owed" if (artifact.root / "stage.json").exists() else "new"
     why = _why_new(run, stage) if state == "new" else ""
     return Line(
@@ -66,11 +71,20 @@ def _line(run: Run, stage: Stage) -> Line:
         stage.identity,
         state if owed else "done",
         why if owed else "",
-        len(sealed),
+        stage.shards - len(owed),
         stage.shards,
         rows,
         failed,
     )
+
+
+def _in_work(artifact: Artifact, owed: Container[int]) -> tuple[int, list[Failure]]:
+    """How many rows of owed shards are made, and which failed; of large journals only what is told."""
+    begun = [shard for shard in artifact.begun() if shard in owed]
+    if artifact.journalled() > READ:
+        return sum(one.done for one in paces(artifact.root) if one.shard in begun), []
+    journals = [artifact.journal(shard) for shard in begun]
+    return sum(len(one.rows) for one in journals), [f for one in journals for f in one.failed]
 
 
 def _why_new(run: Run, stage: Stage) -> str:

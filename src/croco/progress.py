@@ -7,20 +7,34 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 #: Seconds between two lines of one stage in a log.
 QUIET = 10.0
 
 
+class _Shown:
+    """A stage that is shown: when it began, and when a line of it was last written."""
+
+    def __init__(self, bar: TaskID) -> None:
+        self.bar = bar
+        self.started = self.said = time.monotonic()
+        self.ended = False
+
+
 class Reporter:
-    """Shows stages as they work; give its `notify` to an executor."""
+    """Shows stages as they work, several at a time; give its `notify` to an executor."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._stage = ""
-        self._started = self._said = 0.0
-        self._ended = False
+        self._shown: dict[str, _Shown] = {}
         self._progress = Progress(
             TextColumn("{task.description:28}"),
             BarColumn(),
@@ -45,15 +59,14 @@ class Reporter:
 
     def notify(self, stage: str, done: int, total: int, text: str) -> None:
         """Show that `done` of `total` units of a stage are done."""
-        now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._started, self._said, self._ended = stage, now, now, False
-            self._task = self._progress.add_task(stage, total=total, text=text)
-        self._progress.update(self._task, completed=done, total=total, text=text)
-        ended, self._ended = self._ended, done == total
-        if not self._terminal and not ended and (self._ended or now - self._said > QUIET):
-            self._said = now
-            self._line(stage, done, total, text, now - self._started)
+        if stage not in self._shown:
+            self._shown[stage] = _Shown(self._progress.add_task(stage, total=total, text=text))
+        shown, now = self._shown[stage], time.monotonic()
+        self._progress.update(shown.bar, completed=done, total=total, text=text)
+        ended, shown.ended = shown.ended, done == total
+        if not self._terminal and not ended and (shown.ended or now - shown.said > QUIET):
+            shown.said = now
+            self._line(stage, done, total, text, now - shown.started)
 
     def _line(self, stage: str, done: int, total: int, text: str, seconds: float) -> None:
         left = f", {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""

@@ -15,6 +15,7 @@ from pydantic import Field
 from croco.arm_settings import OffPolicy, Online, Rounds
 from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
+from croco.executor_settings import ExecutorSettings
 from croco.reward_settings import RewardConfig
 from croco.settings import Language, Resources, Sampling, Section, Share, Translate
 from croco.strategies import Rule
@@ -188,6 +189,7 @@ class Recipe(Section):
     )
     evaluate: Evaluation
     resources: dict[StageKind, Resources] = {}
+    executor: ExecutorSettings = ExecutorSettings()
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
     @pydantic.field_validator("arms")
@@ -238,6 +240,7 @@ class Comparison(Section):
     shards: int = Field(1, ge=1)
     allow_failed: Share = 0.0
     resources: dict[StageKind, Resources] = {}
+    executor: ExecutorSettings = ExecutorSettings()
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
 
 

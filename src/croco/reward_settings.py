@@ -4,31 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pydantic
 from pydantic import Field
 
 from croco import models
 from croco.models import ModelRef
-from croco.settings import Prompted, Section, Share
+from croco.settings import Language, Prompted, Section, Share
+
+
+class RewardLora(Section):
+    """LoRA on a reward model: rank, alpha and target modules; the head is trained in full beside it."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
 
 
 class RewardTraining(Section):
-    """A sequence classifier trained on preference files with the Bradley-Terry loss."""
+    """A sequence classifier trained on preference files with the Bradley-Terry loss.
+
+    All but the word embeddings is trained, or the top `layers` layers, or `lora`.
+    """
 
     base: str
-    files: list[str]
+    files: list[str] = Field([], description="preference files")
+    languages: list[Language] = Field([], description="only preferences in these; none: all")
     epochs: float = Field(1.0, gt=0)
     learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(16, ge=1)
-    max_length: int = Field(256, ge=8)
+    batch_size: int = Field(16, ge=1, description="pairs per optimizer step")
+    max_length: int = Field(
+        256, ge=8, description="tokens of prompt and answer; pairs with more are left out"
+    )
     depth: int | None = Field(None, ge=1, description="the base's first layers only; none: all")
     layers: int | None = Field(
         None, ge=0, description="top layers to train; 0: the head; none: all"
     )
+    lora: RewardLora | None = None
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of passes and of the saved model; what is trained stays in float32"
+    )
     without: list[str] = Field([], description="flaws whose pairs are left out")
     seed: int = 42
     _ref: ModelRef | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_way(self) -> RewardTraining:
+        if self.lora and self.layers is not None:
+            raise ValueError("give lora or layers, not both: LoRA leaves the base as it is")
+        if self.layers == 0 and self.dtype != "float32":
+            raise ValueError("a head alone is trained in float32: remove dtype")
+        return self
 
     def bound(self, folder: Path) -> RewardTraining:
         """A copy that knows what its base is; its names say what is meant, not where it lies."""
@@ -54,7 +81,7 @@ class Gate(Section):
 #: The keys that each kind of reward uses; a class of the user's may use any.
 USED = {
     "classifier": ("model", "train", "max_length"),
-    "vllm": ("model", "max_length"),
+    "vllm": ("model", "train", "max_length"),
     "server": ("model", "max_length"),
     "prompt": ("prompt",),
     "pairwise": ("prompt",),
@@ -85,7 +112,7 @@ class RewardConfig(Section):
     def _complete(self) -> RewardConfig:
         wanted = {
             "classifier": ("model", "train"),
-            "vllm": ("model",),
+            "vllm": ("model", "train"),
             "server": ("model",),
             "prompt": ("prompt",),
             "pairwise": ("prompt",),

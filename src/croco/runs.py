@@ -14,8 +14,9 @@ import yaml
 from croco import recipe_file
 from croco.errors import DataError
 from croco.recipe import AnyRecipe
+from croco.sealing import replace
 from croco.stage import Stage
-from croco.store import Store, replace
+from croco.store import Store
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Run:
     def store(self) -> Store:
         """The store that all runs of this home share."""
         return Store(self.home / "store")
+
+    def absolute(self) -> Run:
+        """The same run for processes that may work in another folder."""
+        return Run(self.home.absolute(), self.recipe)
 
     @classmethod
     def load(cls, home: Path, name: str) -> Run:

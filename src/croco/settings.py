@@ -174,6 +174,26 @@ class Environment(Section):
     cache: str | None = None
 
 
+class Slurm(Section):
+    """What is asked of SLURM; keys of a stage kind come before those of `executor.slurm`."""
+
+    partition: str | None = None
+    account: str | None = None
+    time: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d*[mhd]$",
+        description="limit of one job, such as 90m, 24h or 2d; one that meets it goes on in the next",
+    )
+    setup: list[str] | None = Field(None, description="shell lines before a worker starts")
+    container: str | None = Field(
+        None, description="command before `python`, such as 'singularity exec --rocm image.sif'"
+    )
+    python: str | None = Field(None, description="the Python of the workers; none: this one")
+    extra: dict[str, str | int | bool] | None = Field(
+        None, description="more parameters of sbatch, such as {qos: long, constraint: h100}"
+    )
+
+
 class Resources(Section):
     """Where a stage runs: never part of an identity."""
 
@@ -199,3 +219,11 @@ class Resources(Section):
     max_context: int | None = Field(None, ge=8, description="tokens of prompt and answer, for vllm")
     server: Server | None = None
     environment: Environment = Environment()
+    workers: int = Field(1, ge=1, description="processes that take shards, each with its own model")
+    gpus: int = Field(0, ge=0, description="per worker, on a cluster or of this machine's")
+    cpus: int | None = Field(None, ge=1, description="per worker; none: the cluster's own choice")
+    memory: str | None = Field(
+        None, pattern=r"^\d+[MG]$", description="per worker, on a cluster, such as 64G"
+    )
+    custom: dict[str, float] = Field({}, description="per worker: custom resources of Ray")
+    slurm: Slurm = Slurm()

@@ -97,7 +97,8 @@ class Stage:
 
     `grows` is the path of a number in the recipe: artifacts that differ in it alone share their rows'
     beginnings, so one can start from another's. `aside` names inputs with keys that the function reads by
-    itself; the others' rows are joined by key.
+    itself; the others' rows are joined by key. `aligned` are the inputs of which a shard needs the same
+    shard alone, so that it may start when that one is sealed; of all others it needs all shards.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Stage:
     allow_failed: float = 0.0
     grows: str = ""
     aside: tuple[str, ...] = ()
+    aligned: frozenset[str] = frozenset()
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
     store/format.json                    the version of this layout
     store/<identity>/stage.json          the stage's recipe and provenance
-    store/<identity>/shard-00000.parquet sealed rows, sorted by key
-    store/<identity>/shard-00000.failed.jsonl  rows that the shard was sealed without, where allowed
+    store/<identity>/shard-00000.parquet sealed rows, sorted by key; its footer has the rows that failed
+    store/<identity>/rows.json           the numbers of rows of a finished artifact, for a quick look
+    store/<identity>/pace-*.json         how fast each process that worked on it was
+    store/<identity>/claims/             which job took which shard, where jobs take them by themselves
     store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
     store/<identity>/journals/           shards in work, and files in the making (`work`: checkpoints)
 
-A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole.
+A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole. Every
+process writes one of its own, so that two at work on one shard harm nobody; all of them are read.
 Sealing writes a temporary file and links it into place, so the first sealer wins and there are no
-locks; kill anything at any moment and what is there is either whole or not there.
+locks; kill anything at any moment and what is there is either whole or not there. All hosts that mount
+the folder may work in it at once.
 """
 
 from __future__ import annotations
@@ -17,15 +21,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from croco.errors import DataError
-from croco.records import Failure, Key
+from croco.journal import Journal, whole_lines
+from croco.records import Failure
 from croco.schemas import decode, encode, schema
+from croco.sealing import beside, flush, published, write_once
 from croco.stage import Stage
 
 if TYPE_CHECKING:
@@ -36,6 +41,9 @@ FORMAT = 1
 COMPRESSION = "lz4"
 #: A row group's size in memory, so that a shard can be read in pieces.
 GROUP_BYTES = 64 * 2**20
+#: Where a shard's footer has the rows that it was sealed without.
+FAILED = "croco.failed"
+NOTED = "rows.json"
 
 
 class Store:
@@ -114,7 +122,11 @@ class Artifact:
 
     def owed(self) -> list[int]:
         """The shards that are not sealed yet."""
-        return [shard for shard in range(self.shards) if not self.path(shard).exists()]
+        try:
+            there = {entry.name for entry in os.scandir(self.root)}
+        except FileNotFoundError:
+            there = set()
+        return [shard for shard in range(self.shards) if self.path(shard).name not in there]
 
     def read(self, shard: int) -> list[Any]:
         """The rows of a sealed shard, sorted by key."""
@@ -157,49 +169,101 @@ class Artifact:
 
     def count(self, shard: int) -> int:
         """The number of rows of a sealed shard, read from its footer."""
-        import pyarrow.parquet as pq
-
-        return int(pq.read_metadata(self.path(shard)).num_rows)
+        return int(self._footer(shard).num_rows)
 
     def seal(self, shard: int, rows: Iterable[Any], failed: Sequence[Failure] = ()) -> None:
         """Publish a shard's rows, and the failures that it goes without; the first sealer wins."""
         import pyarrow as pa
 
-        left_out = self.root / f"shard-{shard:05d}.failed.jsonl"
-        left_out.unlink(missing_ok=True)  # of a sealer that was killed before it was done
-        if failed:
-            replace(left_out, "".join(json.dumps(encode(f)) + "\n" for f in failed).encode())
         values = [_for_arrow(encode(row)) for row in rows]
         table = pa.Table.from_pylist(values, schema=schema(self.record))
-        self.seal_tables(shard, [table])
+        self.seal_tables(shard, [table], failed)
         self.journal(shard).remove()
 
-    def seal_tables(self, shard: int, tables: Iterable[pa.Table]) -> None:
+    def seal_tables(
+        self, shard: int, tables: Iterable[pa.Table], failed: Sequence[Failure] = ()
+    ) -> None:
         """Publish a shard's rows, given in pieces as Arrow tables; the first sealer wins."""
         import pyarrow.parquet as pq
 
+        (self.root / NOTED).unlink(missing_ok=True)  # of an artifact that lost this shard
+        without = json.dumps([encode(failure) for failure in failed])
         with published(self.path(shard)) as temporary:
-            form = schema(self.record)
+            # In the file itself: whoever seals first, its rows and its failures belong together.
+            form = schema(self.record).with_metadata({FAILED: without})
             with pq.ParquetWriter(temporary, form, compression=COMPRESSION) as writer:
                 for table in tables:
                     rows = max(1, int(table.num_rows * GROUP_BYTES / max(table.nbytes, 1)))
                     writer.write_table(table.cast(form), row_group_size=rows)
 
+    def _note(self) -> None:
+        """Write down the numbers of rows, so that nobody need look into every shard for them again."""
+        if (self.root / NOTED).exists():
+            return
+        found = [self.counted(shard) for shard in range(self.shards)]
+        failed = [[encode(one) for one in own] for _, own in found]
+        noted = {"rows": [rows for rows, _ in found], "failed": failed}
+        write_once(self.root / NOTED, json.dumps(noted).encode())
+
+    def noted(self) -> list[tuple[int, list[Failure]]] | None:
+        """The numbers of rows and the failures of a finished artifact's shards; None where unknown."""
+        try:
+            noted = json.loads((self.root / NOTED).read_text())
+            return [
+                (rows, [Failure(**one) for one in failed])
+                for rows, failed in zip(noted["rows"], noted["failed"], strict=True)
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def failed(self, shard: int) -> list[Failure]:
         """The rows that failed: of a sealed shard those it went without, else those still owed."""
-        path = self.root / f"shard-{shard:05d}.failed.jsonl"
         if self.path(shard).exists():
-            return [Failure(**values) for values in _whole_lines(path)]
+            return self._failed_of(self._footer(shard), shard)
         return self.journal(shard).failed
+
+    def counted(self, shard: int) -> tuple[int, list[Failure]]:
+        """The number of a sealed shard's rows and the failures it went without, in one look."""
+        footer = self._footer(shard)
+        return int(footer.num_rows), self._failed_of(footer, shard)
+
+    def _footer(self, shard: int) -> Any:
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_metadata(self.path(shard))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(shard) from error
+
+    def _failed_of(self, footer: Any, shard: int) -> list[Failure]:
+        known = (footer.metadata or {}).get(FAILED.encode())
+        if known is not None:
+            return [Failure(**values) for values in json.loads(known)]
+        # Sealed by an earlier version, with its failures in a file beside it.
+        path = self.root / f"shard-{shard:05d}.failed.jsonl"
+        return [Failure(**values) for values in whole_lines(path)]
 
     def journal(self, shard: int) -> Journal:
         """The journal of a shard in work."""
-        return Journal(self.root / "journals" / f"{shard:05d}.jsonl", self.record)
+        return Journal(self.root / "journals", shard, self.record)
+
+    def begun(self) -> list[int]:
+        """The shards that somebody has begun to work on and not sealed, from the names of journals."""
+        names = {path.name for path in (self.root / "journals").glob("[0-9]*.jsonl")}
+        return sorted({int(name.partition(".")[0]) for name in names})
+
+    def journalled(self) -> int:
+        """The bytes in all journals."""
+        sizes = 0
+        for path in (self.root / "journals").glob("[0-9]*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # sealed just now
+                sizes += path.stat().st_size
+        return sizes
 
     def scratch(self) -> Path:
         """An empty folder for files in the making; `publish` puts it in place."""
         (self.root / "journals").mkdir(parents=True, exist_ok=True)
-        folder = _beside(self.root / "journals" / "files")
+        folder = beside(self.root / "journals" / "files")
         folder.mkdir()
         return folder
 
@@ -209,7 +273,7 @@ class Artifact:
         Removing the folder otherwise is the caller's.
         """
         if any(folder.iterdir()) and not self.files.exists():
-            _flush(folder)
+            flush(folder)
             try:
                 folder.rename(self.files)
             except OSError:
@@ -219,53 +283,10 @@ class Artifact:
     def tidy(self) -> None:
         """Remove what work left behind, of killed processes too, once every shard is sealed."""
         if not self.owed():
+            self._note()
             shutil.rmtree(self.root / "journals", ignore_errors=True)
             for leftover in self.root.glob(".*"):
                 leftover.unlink(missing_ok=True)
-
-
-class Journal:
-    """The finished batches of one shard in work; reading it gives the rows and the failures."""
-
-    def __init__(self, path: Path, record: type[Any]) -> None:
-        self.path = path
-        self.rows: dict[Key, Any] = {}
-        self._failures: dict[Key, Failure] = {}
-        for batch in _whole_lines(path):
-            self._take([decode(record, row) for row in batch["rows"]], batch["failures"])
-
-    @property
-    def failed(self) -> list[Failure]:
-        """The failures whose rows have not been made since."""
-        return [self._failures[key] for key in sorted(self._failures) if key not in self.rows]
-
-    def append(self, outcomes: Sequence[Any]) -> None:
-        """Add one batch of rows and failures, flushed to disk as one line."""
-        rows = [row for row in outcomes if not isinstance(row, Failure)]
-        failures = [encode(row) for row in outcomes if isinstance(row, Failure)]
-        line = json.dumps(
-            {"rows": [encode(row) for row in rows], "failures": failures}, ensure_ascii=False
-        )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            # A torn line of a killed process is closed first, so that it can never join this one.
-            file.write(
-                b"\n" + line.encode() + b"\n" if _is_torn(self.path) else line.encode() + b"\n"
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        self._take(rows, failures)
-
-    def remove(self) -> None:
-        """Forget the journal, once its shard is sealed."""
-        self.path.unlink(missing_ok=True)
-
-    def _take(self, rows: Sequence[Any], failures: Sequence[dict[str, Any]]) -> None:
-        for row in rows:
-            self.rows.setdefault(row.key, row)
-        for failure in failures:
-            one: Failure = decode(Failure, failure)
-            self._failures[one.key] = one
 
 
 def _without(recipe: dict[str, Any], path: str) -> tuple[dict[str, Any], Any]:
@@ -276,72 +297,6 @@ def _without(recipe: dict[str, Any], path: str) -> tuple[dict[str, Any], Any]:
         return others, recipe[name]
     inner, value = _without(recipe[name], rest)
     return others | {name: inner}, value
-
-
-def write_once(path: Path, data: bytes) -> None:
-    """Put data at a path whole or not at all; where the path exists already, it stays as it is."""
-    with published(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextlib.contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """A file to write, put at a path once it is whole; where the path exists already, that one stays."""
-    temporary = _beside(path)
-    try:
-        yield temporary
-        _sync(temporary)
-        _link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except (FileExistsError, FileNotFoundError):
-        if not path.exists():  # somebody else sealed, and tidied up after us
-            raise
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Put data at a path whole or not at all, in place of what was there."""
-    temporary = _beside(path)
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def _beside(path: Path) -> Path:
-    """A name of our own in the same folder; the file made there gets the user's permissions."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-
-
-def _flush(folder: Path) -> None:
-    """Force files to disk, so that a power cut after the rename cannot leave empty ones."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            _sync(path)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _is_torn(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
-
-
-def _whole_lines(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        return
-    for line in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
 
 
 def _for_arrow(values: dict[str, Any]) -> dict[str, Any]:

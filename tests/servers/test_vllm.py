@@ -21,8 +21,8 @@ pytest.importorskip("vllm")
 
 from croco import engines, models, rewards
 from croco.engines import Request
-from croco.records import Candidate
-from croco.reward_settings import RewardConfig
+from croco.records import Candidate, Preference
+from croco.reward_settings import RewardConfig, RewardTraining
 from croco.settings import Resources, Sampling
 from croco.tokens import end_of_turn, load_tokenizer, prompt_ids
 
@@ -145,6 +145,82 @@ def test_an_adapter_is_put_on_at_run_time(policy, tmp_path):
     assert found["vllm", True] != found["transformers", False]
 
 
+def served(model, ids, adapter=None):
+    """Greedy continuations of some ids in vLLM, and their log-probabilities."""
+    import vllm
+    from vllm.lora.request import LoRARequest
+
+    lora = {"enable_lora": True, "max_lora_rank": 8} if adapter else {}
+    engine = vllm.LLM(
+        str(model), dtype="float32", enforce_eager=True, max_model_len=256, max_num_seqs=8, **lora
+    )
+    outputs = engine.generate(
+        [{"prompt_token_ids": row} for row in ids],
+        vllm.SamplingParams(temperature=0.0, max_tokens=12, logprobs=0),
+        use_tqdm=False,
+        lora_request=LoRARequest("adapter", 1, str(adapter)) if adapter else None,
+    )
+    answers = [one.outputs[0] for one in outputs]
+    likely = [
+        [found[token].logprob for token, found in zip(one.token_ids, one.logprobs, strict=True)]
+        for one in answers
+    ]
+    return [list(one.token_ids) for one in answers], likely
+
+
+def test_merged_weights_are_the_adapter_at_run_time(policy, tmp_path):
+    """An adapter on the first layers of the policy, exported both ways, in vLLM and in plain PEFT."""
+    import torch
+    from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from croco.training.export import Tuned, export
+
+    folder, kept = tmp_path / "base", tmp_path / "kept"
+    tokenizer = load_tokenizer(policy)
+    base = AutoModelForCausalLM.from_pretrained(
+        models.fetch(policy), num_hidden_layers=6, dtype=torch.float32
+    )
+    for place in (folder, kept):
+        tokenizer.save_pretrained(place)
+    base.save_pretrained(folder)
+    torch.manual_seed(0)
+    tuned = get_peft_model(
+        base,
+        LoraConfig(
+            r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"
+        ),
+    )
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    tuned.save_pretrained(kept)
+    arms = {"arms": {"dpo": {"train": {"method": "dpo"}}}}
+    about = {"run": "r", "arm": "dpo", "languages": ["en"], "recipe": arms, "versions": {}}
+    work = Tuned(kept, models.resolve(str(folder), tmp_path), about)
+    for name in ("adapter", "merged"):
+        assert export(work, tmp_path / name, name == "merged", "float32")
+
+    ids = [prompt_ids(tokenizer, chat) for chat in CHATS[:3]]
+    found = {
+        "adapter": served(folder, ids, tmp_path / "adapter"),
+        "merged": served(tmp_path / "merged", ids),
+    }
+    loaded = AutoPeftModelForCausalLM.from_pretrained(str(tmp_path / "adapter")).eval()
+
+    def expected(row, answer):
+        with torch.inference_mode():
+            logs = loaded(torch.tensor([row + answer])).logits[0].log_softmax(-1)
+        return logs[len(row) - 1 : -1].gather(1, torch.tensor(answer)[:, None])[:, 0].tolist()
+
+    for words, likely in found.values():
+        assert words == found["merged"][0]
+        for row, answer, own in zip(ids, words, likely, strict=True):
+            assert own == pytest.approx(expected(row, answer), abs=1e-3)
+            with loaded.disable_adapter():
+                assert own != pytest.approx(expected(row, answer), abs=0.1)
+
+
 def sampled(home):
     (path,) = home.glob("runs/served/sample/shard-*.parquet")
     return {row["id"]: row["texts"] for row in pq.read_table(path).to_pylist()}
@@ -201,14 +277,37 @@ def turns(messages):
     return [Turn(**message) for message in messages]
 
 
-def test_rewards_are_those_of_transformers(reward_model):
-    config = {"model": str(reward_model), "max_length": 1024}
+def agree_on_rewards(config, trained=None, count=50):
+    """Both scorers give conversations the same rewards, and not all the same one."""
+    asked = conversations()[:count]
     resources = Resources(max_context=1024)
-    own = rewards.load(RewardConfig(kind="classifier", **config), resources)
-    expected = own.score(conversations()).rewards
-    scorer = rewards.load(RewardConfig(kind="vllm", **config), resources)
-    found = scorer.score(conversations()).rewards
+    own = rewards.load(RewardConfig(kind="classifier", **config), resources, trained)
+    expected = own.score(asked).rewards
+    scorer = rewards.load(RewardConfig(kind="vllm", **config), resources, trained)
+    found = scorer.score(asked).rewards
     apart = max(abs(a - b) for a, b in zip(found, expected, strict=True))
     print(f"largest difference {apart:.2e} over rewards from {min(found):.2f} to {max(found):.2f}")
     assert apart < 1e-3
     assert max(found) - min(found) > 0.5
+
+
+def test_rewards_are_those_of_transformers(reward_model):
+    agree_on_rewards({"model": str(reward_model), "max_length": 1024})
+
+
+def test_a_reward_model_trained_by_lora_scores_as_in_transformers(tmp_path):
+    pytest.importorskip("trl")
+    from croco.training.reward import train_reward
+
+    training = RewardTraining(
+        base="smollm2-135m-instruct",
+        depth=6,
+        lora={"r": 4},
+        learning_rate=1e-3,
+        batch_size=4,
+        epochs=2,
+    )
+    pairs = [Preference(str(k), "en", f"Say {k}.", f"Here is {k}.", "no") for k in range(8)]
+    steps = train_reward(training, pairs, tmp_path / "made", Resources(), lambda *_: None)
+    assert steps[-1].loss < steps[0].loss
+    agree_on_rewards({"train": training, "max_length": 1024}, tmp_path / "made", 20)

@@ -62,6 +62,11 @@ def identities(*overrides):
 
 def test_where_it_runs_is_never_part_of_an_identity():
     assert identities() == identities("resources.sample.batch_size=3", "resources.train.threads=1")
+    assert identities() == identities(
+        *("executor.kind=slurm", "executor.slurm.partition=gpu", "executor.ray.address=local"),
+        *("resources.sample.workers=4", "resources.sample.gpus=2", "resources.sample.memory=8G"),
+        "resources.sample.slurm={time: 2h, setup: [module load rocm], extra: {qos: long}}",
+    )
 
 
 def test_a_changed_field_renews_its_stage_and_what_follows_and_nothing_else():

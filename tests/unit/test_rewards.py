@@ -242,7 +242,9 @@ def test_flaws_can_be_left_out(bert, tmp_path):
     from croco.training.reward import train_reward
 
     pairs = [
-        Preference(id=str(k), lang="en", prompt=w, chosen=w, rejected="a", flaw="x" if k else "y")
+        Preference(
+            id=str(k), lang="en", prompt=w, chosen=w, rejected="sun sun", flaw="x" if k else "y"
+        )
         for k, w in enumerate(WORDS)
     ]
     settings = {"base": str(bert), "files": [], "batch_size": 1, "layers": 0}

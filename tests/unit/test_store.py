@@ -1,10 +1,13 @@
+import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from croco.errors import DataError
 from croco.records import Failure, Prompt, Step
-from croco.store import Artifact, Store, write_once
+from croco.sealing import published, write_once
+from croco.store import Artifact, Store
 
 
 @pytest.fixture
@@ -105,6 +108,87 @@ def test_a_damaged_shard_is_named(artifact):
     artifact.path(0).write_bytes(b"PAR1 not really")
     with pytest.raises(DataError, match=r"shard-00000\.parquet cannot be read"):
         artifact.read(0)
+
+
+def test_two_processes_at_work_on_one_shard_keep_journals_of_their_own(artifact, monkeypatch):
+    mine = artifact.journal(0)
+    monkeypatch.setattr("croco.journal.writer", lambda: "another-host-1")
+    others = artifact.journal(0)
+    mine.append([ROWS[0]])
+    others.append([ROWS[1]])
+    others.append([ROWS[0]])  # as both do when they work on the same
+    assert mine.path != others.path
+    assert artifact.journal(0).rows == {row.key: row for row in ROWS}
+    assert artifact.begun() == [0]
+    artifact.seal(0, ROWS)
+    assert not list(artifact.root.glob("journals/*"))
+    mine.append([ROWS[1]])  # by one who has not heard yet
+    assert artifact.read(0) == ROWS
+    artifact.seal(1, [])
+    artifact.tidy()
+    mine.append([ROWS[1]])
+    assert not artifact.owed()
+
+
+def test_the_failures_of_a_shard_are_those_of_its_sealer(artifact):
+    artifact.seal(0, ROWS[:1], [Failure("b", "es", "boom")])
+    artifact.seal(0, ROWS)
+    assert artifact.read(0) == ROWS[:1]
+    assert artifact.counted(0) == (1, [Failure("b", "es", "boom")])
+
+
+def test_what_a_killed_process_began_to_seal_is_no_shard(artifact):
+    def killed():
+        with published(artifact.path(0)) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert artifact.owed() == [0, 1]
+    assert not list(artifact.root.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_sealing_needs_no_hard_links(artifact, monkeypatch, code):
+    """As on file systems that lack them: the first to create a mark moves its file into place."""
+
+    def refused(*_):
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    artifact.seal(0, ROWS)
+    artifact.seal(0, ROWS[:1])
+    assert artifact.read(0) == ROWS
+    monkeypatch.setattr("croco.sealing.PATIENCE", 0.1)
+    (artifact.root / f".{artifact.path(1).name}.taken").touch()  # by one who was killed then
+    artifact.seal(1, ROWS[1:])
+    artifact.tidy()
+    assert not list(artifact.root.glob(".*"))
+    assert artifact.read(1) == ROWS[1:]
+
+
+def test_many_sealers_at_once_leave_one_whole_shard(artifact):
+    def seal(number):
+        artifact.seal(0, [Prompt("a", "en", str(number))] * 50)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(seal, range(32)))
+    assert len({row.prompt for row in artifact.read(0)}) == 1
+    assert artifact.count(0) == 50
+
+
+def test_what_is_noted_of_a_finished_artifact_is_what_its_shards_say(artifact):
+    artifact.seal(0, ROWS[:1], [Failure("b", "es", "boom")])
+    artifact.tidy()
+    assert artifact.noted() is None
+    artifact.seal(1, ROWS)
+    artifact.tidy()
+    assert artifact.noted() == [(1, [Failure("b", "es", "boom")]), (2, [])]
+    artifact.path(0).unlink()
+    artifact.seal(0, ROWS)
+    artifact.tidy()
+    assert artifact.noted() == [(2, []), (2, [])]
 
 
 def test_files_are_published_whole_and_once(artifact):

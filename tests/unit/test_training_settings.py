@@ -39,3 +39,23 @@ def test_the_defaults_are_the_papers():
 def test_no_lora_tunes_all_weights():
     assert TrainConfig(lora=None).lora is None
     assert not TrainConfig(lora=None).quantized
+
+
+@pytest.mark.parametrize("name", ["eurollm-9b", "tiny-aya"])
+def test_the_papers_recipes_say_its_settings(name, recipes):
+    """They are written down there, and are the defaults: neither may change without the other."""
+    from croco import pipeline, recipe_file
+
+    heldout = "prompts.heldout=[bundled:prompts-heldout.jsonl]"
+    loaded = recipe_file.load(recipes / f"{name}.yaml", [heldout])
+    for arm, own in loaded.arms.items():
+        method = arm.partition("-")[0]
+        default = TrainConfig(method=method)
+        assert own.train == default.model_copy(update={"learning_rate": default.rate})
+        assert own.pair.scope == arm.partition("-")[2]
+        assert own.pair.rejected == "mean-2std"
+    assert (loaded.sample.n, loaded.sample.temperature, loaded.sample.max_tokens) == (64, 1, 4096)
+    assert loaded.seed == 42
+    stages = pipeline.build(loaded)
+    assert stages["dpo-monolingual.train"].resources.processes == 8
+    assert "dpo-multilingual.reference" in stages

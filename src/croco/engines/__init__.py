@@ -22,6 +22,9 @@ ENGINES = {
     "openai": "croco.engines.openai:OpenAIEngine",
 }
 
+#: Tokens that a chat template seldom adds more of.
+TEMPLATE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -85,8 +88,8 @@ def refuse_too_long(engine: Generator, prompts: Iterable[Prompt], sampling: Samp
     room = engine.context_length - sampling.max_tokens
     for prompt in prompts:
         chat = prompt.chat
-        # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
-        if sum(len(turn["content"].encode()) for turn in chat) + 256 <= room:
+        # A token is at least a byte: short texts need no count.
+        if sum(len(turn["content"].encode()) for turn in chat) + TEMPLATE <= room:
             continue
         length = len(engine.encode(chat))
         if length > room:

@@ -7,7 +7,9 @@ words suggest. A fake adapter (see `croco.training.fake`) makes more of them so.
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
@@ -21,6 +23,9 @@ from croco.settings import Resources, Sampling
 from croco.tokens import Chat
 
 BOS, EOS = 1, 2
+#: The environment variable with the seconds that a request takes as if a device were at work; for trying
+#: out executors. It changes no answer.
+LATENCY = "CROCO_FAKE_LATENCY"
 FUNCTION_WORDS = {
     "en": "the a an is are do does what why how i my me to of for in it can you and with",
     "es": "el la los las un una es son qué cómo por para mi de en y con me se hay puedo que",
@@ -57,7 +62,9 @@ class FakeEngine:
 
     def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
         """Batch by batch."""
+        latency = float(os.environ.get(LATENCY, "0"))
         for batch in batches:
+            time.sleep(latency * len(batch))
             yield [self._reply(request) for request in batch]
 
     def _reply(self, request: Request) -> Reply:

@@ -29,6 +29,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log would stand on o
 
 import vllm
 import vllm.exceptions
+import vllm.platforms
 from vllm.lora.request import LoRARequest
 
 #: The ranks that vLLM has LoRA kernels for.

@@ -1,33 +1,35 @@
-"""Executors do tasks somewhere; what is done, and what is owed, is told by the disk alone."""
+"""Executors bring a run's stages to their end somewhere; what is done, and owed, is told by disk alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-from croco.runner import Task, raise_if_owed, tasks
+from croco.executor_settings import ExecutorSettings
+from croco.plugins import load_class
+from croco.rowwork import Notify
 from croco.runs import Run
 from croco.stage import Stage
 
+EXECUTORS = {
+    "local": "croco.executors.local:LocalExecutor",
+    "ray": "croco.executors.ray:RayExecutor",
+    "slurm": "croco.executors.slurm:SlurmExecutor",
+}
+
 
 class Executor(Protocol):
-    """Does tasks; raises where a worker stopped with an error."""
+    """Brings stages to done; built as `Executor(settings, notify)`."""
 
-    def run(self, todo: Sequence[Task]) -> None:
-        """Return when every task was tried; what is still owed is seen on disk."""
+    def run(self, run: Run, stages: Mapping[str, Stage]) -> int:
+        """Do what is owed of the stages, each after its inputs; the number that had work to do.
+
+        Raises OwedError where rows failed and stay owed.
+        """
         ...
 
 
-def run_stages(run: Run, stages: Mapping[str, Stage], executor: Executor) -> int:
-    """Bring all stages to done, in order; the number of stages that had work to do.
-
-    Raises OwedError where rows failed and stay owed.
-    """
-    worked = 0
-    for stage in stages.values():
-        todo = tasks(run, stage)
-        if todo:
-            worked += 1
-            executor.run(todo)
-            raise_if_owed(stage, run.store.artifact(stage))
-    return worked
+def load(settings: ExecutorSettings, notify: Notify) -> Executor:
+    """The executor that the settings name."""
+    executor: Executor = load_class(settings.kind, EXECUTORS, "executor")(settings, notify)
+    return executor

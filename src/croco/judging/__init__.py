@@ -11,6 +11,7 @@ from typing import Protocol
 
 from croco.judging.contests import Contest, Decision
 from croco.judging.scored import ScoredJudge
+from croco.keeping import keep
 from croco.plugins import load_class
 from croco.reward_settings import RewardConfig
 from croco.settings import Resources
@@ -27,6 +28,7 @@ class Judge(Protocol):
         ...
 
 
+@keep
 def load(config: RewardConfig, tie: float, resources: Resources) -> Judge:
     """The judge that `config` describes; scores of a reward closer than `tie` are a tie."""
     if config.kind in JUDGES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from croco.keeping import keep
 from croco.models import ModelRef
 from croco.plugins import load_class
 from croco.settings import Dtype, Resources
@@ -43,6 +44,7 @@ def name_for(engine: str) -> str:
     return engine if engine == "fake" else "transformers"
 
 
+@keep
 def load(
     name: str, policy: ModelRef, dtype: Dtype, resources: Resources, adapter: Path | None = None
 ) -> Likelihood:

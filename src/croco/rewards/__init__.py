@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from croco.errors import EngineError
+from croco.keeping import keep
 from croco.plugins import load_class
 from croco.records import Candidate, Key, Rewards
 from croco.reward_settings import RewardConfig
@@ -57,6 +58,7 @@ class Scorer(Protocol):
         ...
 
 
+@keep
 def load(config: RewardConfig, resources: Resources, trained: Path | None = None) -> Scorer:
     """The scorer that `config` describes; `trained` is the folder of a model trained in this run."""
     scorer: Scorer = load_class(config.kind, SCORERS, "reward kind")(config, resources, trained)

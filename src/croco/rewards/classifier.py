@@ -37,10 +37,13 @@ class Classifier:
         )
 
 
-def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[Any, Any]:
-    """The classifier and its tokenizer, in evaluation mode; float32 on a CPU, else as stored.
+def load(
+    folder: Path, resources: Resources, depth: int | None = None, dtype: str | None = None
+) -> tuple[Any, Any]:
+    """The classifier and its tokenizer, in evaluation mode.
 
-    `depth` keeps only the first layers of the model.
+    `depth` keeps only the first layers of the model; `dtype` is by default float32 on a CPU, else as
+    stored.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -55,7 +58,7 @@ def load(folder: Path, resources: Resources, depth: int | None = None) -> tuple[
         config.num_hidden_layers = min(depth, config.num_hidden_layers)
     with quiet():
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=torch.float32 if device == "cpu" else "auto"
+            folder, config=config, dtype=dtype or ("float32" if device == "cpu" else "auto")
         )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, "the reward model")

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import vllm
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoTokenizer
 
 from croco.engines.vllm import engine_options, not_started
 from croco.errors import RecipeError, StopError
-from croco.models import ModelRef, fetch
+from croco.models import fetch
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
 from croco.rewards.encoding import encode, padding_of, plain_ids, scored_once
 from croco.settings import Resources
-from croco.tokens import check_vocabulary, load_tokenizer
+from croco.tokens import check_vocabulary
 
 
 class VllmClassifier:
-    """Scores with vLLM's pooling runner, without the activation that it puts on by default."""
+    """Scores with vLLM's pooling runner, without the activation that it puts on by default; the model is
+    `trained`, or else `config.model`."""
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
-        model: ModelRef = config.ref
         if resources.data_parallel > 1:
             raise RecipeError(
                 "a reward of kind 'vllm' runs one copy of the model: remove resources.score.data_parallel"
             )
-        folder = fetch(model)
+        folder = trained or fetch(config.ref)
         options = engine_options(folder, resources)
         try:
             self._engine: Any = vllm.LLM(
@@ -37,7 +37,7 @@ class VllmClassifier:
             )
         except Exception as error:
             raise not_started(error) from error
-        self._tokenizer = load_tokenizer(model)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         started = self._engine.llm_engine.model_config
         check_vocabulary(self._tokenizer, int(started.get_vocab_size()), "the reward model")
         self._limit = min(config.max_length, int(started.max_model_len))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from croco.errors import EngineError, StopError
 from croco.examples import refuse_foreign, shard_examples, within
+from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Key, References
-from croco.settings import Dtype, Section
+from croco.settings import Dtype, Resources, Section
 from croco.stage import Batch, Context, Outcome, shard_of
 from croco.training import Example
 from croco.training_settings import Lora, TrainConfig
@@ -53,10 +55,15 @@ def reference(
         if own != shard:
             shard, examples = own, _examples(config, context, own)
         if model is None and any(examples.values()):
-            from croco.training.reference import Reference
-
-            model = Reference(config.train, config.policy, start, context.resources)
+            model = _loaded(config, start, context.resources)
         yield _measured(model, batch, examples, config.max_length)
+
+
+@keep
+def _loaded(config: Config, start: Path | None, resources: Resources) -> Reference:
+    from croco.training.reference import Reference
+
+    return Reference(config.train, config.policy, start, resources)
 
 
 def _examples(config: Config, context: Context, shard: int) -> dict[Key, list[Example]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+import pyarrow.compute as pc
+
 from croco import engines, models
-from croco.engines import Reply, Request
+from croco.engines import Generator, Reply, Request
+from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Prompt, Responses
+from croco.schemas import decode
 from croco.settings import Sampling, Section
-from croco.stage import Batch, Context, Item, Outcome, seed_of
+from croco.stage import Batch, Context, Item, Outcome, Sealed, seed_of
 
 
 class Config(Section):
@@ -42,13 +46,18 @@ def _answered(
     first = next(batches, None)
     if first is None:
         return
+    yield from _engine(config, context).generate(chain([first], batches))
+
+
+@keep
+def _engine(config: Config, context: Context) -> Generator:
     adapter = context.inputs["adapter"].files if "adapter" in context.inputs else None
     policy, adapter = models.tuned(config.policy, adapter)
     engine = engines.load(
         config.sampling.engine, policy, config.sampling, context.resources, adapter
     )
-    engines.refuse_too_long(engine, context.inputs["prompts"].rows(), config.sampling)
-    yield from engine.generate(chain([first], batches))
+    _refuse_too_long(engine, config, context)
+    return engine
 
 
 class _Work:
@@ -118,3 +127,22 @@ def _first(row: Responses, n: int) -> Responses:
         row.finish_reasons[:n],
         row.policy,
     )
+
+
+def _longer(prompts: Sealed, room: int) -> Iterator[Prompt]:
+    """The prompts of more bytes than that; the others, millions perhaps, become no Python objects."""
+    for shard in range(prompts.shards):
+        for batch in prompts.batches(shard, ("id", "lang", "prompt", "before")):
+            turns = pc.list_value_length(batch["before"])
+            long = pc.or_(pc.greater(pc.binary_length(batch["prompt"]), room), pc.greater(turns, 0))
+            for values in batch.filter(long).to_pylist():
+                prompt: Prompt = decode(Prompt, values)
+                if sum(len(turn["content"].encode()) for turn in prompt.chat) > room:
+                    yield prompt
+
+
+def _refuse_too_long(engine: Generator, config: Config, context: Context) -> None:
+    if engine.context_length is None:
+        return
+    room = engine.context_length - config.sampling.max_tokens - engines.TEMPLATE
+    engines.refuse_too_long(engine, _longer(context.inputs["prompts"], room), config.sampling)

@@ -35,9 +35,17 @@ class TrainingConfig(Section):
 def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
     """A reward model trained on preference files; its directory is the stage's files."""
     from croco.training.reward import train_reward as train
+    from croco.training.reward_trl import Checkpoints
 
-    preferences = read_preferences(config.files)
-    return train(config.train, preferences, context.files, context.resources, context.progress)
+    return train(
+        config.train,
+        read_preferences(config.files),
+        context.files,
+        context.resources,
+        context.progress,
+        # Beside the files in the making, in a folder of this identity's own that sealing removes.
+        Checkpoints(context.files.parent / "checkpoints"),
+    )
 
 
 def score(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:

@@ -1,6 +1,6 @@
 """Training in several processes: `accelerate launch` around `croco.training.worker`.
 
-A folder of plain files passes between them and the stage: `job.json` and `examples.jsonl` in, the trained
+A folder of plain files passes between them and the stage: `job.json` and `examples.parquet` in, the trained
 files, the log and, where it failed, `error.json` out. Progress comes as JSON lines on standard output.
 """
 
@@ -27,11 +27,13 @@ from croco.training import Example, Job, Place
 from croco.training.log import NAME, Log
 from croco.training_settings import TrainConfig
 
-JOB, EXAMPLES, COUNT, ERROR = "job.json", "examples.jsonl", "processes", "error.json"
+JOB, EXAMPLES, COUNT, ERROR = "job.json", "examples.parquet", "processes", "error.json"
 WORKER = "croco.training.worker"
 TORCHRUN, ACCELERATE = "torch.distributed.run", "accelerate.commands.launch"
 #: What starts a line of progress: libraries write to standard output as well.
 TOLD = "croco-progress "
+#: Examples that are written and read at a time.
+CHUNK = 1000
 
 
 def launch(job: Job, place: Place) -> list[Step]:
@@ -127,22 +129,42 @@ def write_job(job: Job, place: Place, folder: Path) -> None:
         "resources": place.resources.model_dump(mode="json"),
     }
     (folder / JOB).write_text(json.dumps(values), encoding="utf-8")
-    with (folder / EXAMPLES).open("w", encoding="utf-8") as file:
+    _write_examples(job, folder / EXAMPLES)
+
+
+def _write_examples(job: Job, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = pa.list_(pa.int32())
+    names = {"prompt_ids": ids, "chosen_ids": ids, "rejected_ids": ids, "id": pa.string()}
+    names |= {"lang": pa.string(), "reference": pa.list_(pa.float64()), "heldout": pa.bool_()}
+    form = pa.schema(names)
+    with pq.ParquetWriter(path, form) as writer:
         for held, examples in ((False, job.examples), (True, job.heldout)):
-            for one in examples:
-                file.write(json.dumps({"heldout": held} | asdict(one)) + "\n")
+            for start in range(0, len(examples), CHUNK):
+                rows = [asdict(one) | {"heldout": held} for one in examples[start : start + CHUNK]]
+                writer.write_table(pa.Table.from_pylist(rows, schema=form))
+
+
+def _read_examples(path: Path) -> dict[bool, list[Example]]:
+    """The examples by whether they are held out."""
+    import pyarrow.parquet as pq
+
+    found: dict[bool, list[Example]] = {False: [], True: []}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(CHUNK):
+            for row in batch.to_pylist():
+                held, reference = row.pop("heldout"), row.pop("reference")
+                known = tuple(reference) if reference else None
+                found[held].append(Example(**row, reference=known))
+    return found
 
 
 def read_job(folder: Path) -> tuple[Job, Place]:
     """What `write_job` wrote; progress is told on standard output."""
     values = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    examples: dict[bool, list[Example]] = {False: [], True: []}
-    with (folder / EXAMPLES).open(encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            reference = row.pop("reference")
-            held = row.pop("heldout")
-            examples[held].append(Example(**row, reference=tuple(reference) if reference else None))
+    examples = _read_examples(folder / EXAMPLES)
     job = Job(
         TrainConfig.model_validate(values["config"]),
         ModelRef(**values["policy"]),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from croco.settings import Resources
 from croco.stage import Progress
 from croco.tokens import answer_ids, load_tokenizer, prompt_ids
 from croco.training import Example, Job, Place, load
+from croco.training.launch import EXAMPLES, JOB, write_job
 from croco.training_settings import TrainConfig
 
 Pairs = str | Path | Sequence[Mapping[str, Any]]
@@ -53,31 +57,28 @@ def train_dpo(
 
 def _whole(job: Job, place: Place) -> list[Step]:
     """Train, and put the files in place when they are whole; work of another job is refused."""
-    import shutil
-    from dataclasses import replace
-
-    from croco.training.launch import EXAMPLES, JOB, write_job
-
-    mine = place.work / "job"
-    write_job(job, place, place.work / "new")
-    same = all(
-        (mine / name).is_file()
-        and (mine / name).read_bytes() == (place.work / "new" / name).read_bytes()
-        for name in (JOB, EXAMPLES)
-    )
-    if mine.exists() and not same:
-        shutil.rmtree(place.work / "new")
+    mine, new, made = (place.work / name for name in ("same", "new", "out"))
+    write_job(job, place, new)
+    if mine.exists() and _what(mine) != _what(new):
+        shutil.rmtree(new)
         raise RecipeError(
             f"{place.work} holds checkpoints of other pairs or settings: remove it, or name another folder"
         )
     shutil.rmtree(mine, ignore_errors=True)
-    (place.work / "new").rename(mine)
-    made = place.work / "out"
+    new.rename(mine)
     shutil.rmtree(made, ignore_errors=True)
     steps = load(job.config.trainer)(job, replace(place, out=made))
     made.rename(place.out)
     shutil.rmtree(place.work)
     return steps
+
+
+def _what(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """What a job computes, apart from where."""
+    values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    where = ("resources", "out", "work")
+    rest = {name: value for name, value in values.items() if name not in where}
+    return rest, (folder / EXAMPLES).read_bytes()
 
 
 def _config(settings: dict[str, Any]) -> TrainConfig:

@@ -117,6 +117,8 @@ def referred(trainer: Any, examples: list[Example]) -> list[Example]:
     unknown = [k for k, example in enumerate(examples) if example.reference is None]
     unknown.sort(key=lambda k: examples[k].tokens)
     found = list(examples)
+    if not unknown:
+        return found
     trainer.model.to(trainer.args.device).eval()
     for start in range(0, len(unknown), trainer.micro_batch):
         places = unknown[start : start + trainer.micro_batch]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from croco.keeping import keep
 from croco.plugins import load_class
 from croco.settings import Resources, Translate
 
@@ -51,6 +52,7 @@ class Translator(Protocol):
         ...
 
 
+@keep
 def load(config: Translate, resources: Resources) -> Translator:
     """The translator that `config` names, or a `module:Class` of the user's."""
     translator: Translator = load_class(config.translator, TRANSLATORS, "translator")(
