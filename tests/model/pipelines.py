@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from croco import pipeline, plan, recipe_file
-from croco.executors import run_stages
+from croco.executor_settings import ExecutorSettings
 from croco.executors.local import LocalExecutor
 from croco.models import ModelRef
 from croco.runs import Run
@@ -48,7 +48,7 @@ class Made:
         """Bring some stages to done, with all that they need."""
         for name in last:
             wanted: dict[str, Stage] = plan.until(self.stages, name)
-            run_stages(self.run, wanted, LocalExecutor(lambda *_: None))
+            LocalExecutor(ExecutorSettings(), lambda *_: None).run(self.run, wanted)
         return self
 
     def artifact(self, name: str) -> Artifact:
