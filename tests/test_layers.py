@@ -11,7 +11,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "croco"
 
 #: From the ground up; a module may import from lower layers and from its own.
 LAYERS = [
-    {"errors", "records", "schemas", "plugins", "quiet", "arrays", "memory", "keeping", "sealing"},
+    {
+        "errors",
+        "records",
+        "schemas",
+        "plugins",
+        "quiet",
+        "arrays",
+        "memory",
+        "keeping",
+        "sealing",
+        "kept",
+    },
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},

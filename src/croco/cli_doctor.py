@@ -98,7 +98,7 @@ def _of_files(files: list[Path], lang: str | None) -> Exam:
 
 
 def _of_run(name: str, home: Path) -> Iterator[Exam]:
-    from croco import pipeline
+    from croco import kept, pipeline
     from croco.errors import RecipeError
     from croco.pairing import exams
     from croco.recipe import Recipe
@@ -114,17 +114,17 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
     pairings: dict[str, list[tuple[str, str, str]]] = {}
     for arm, own in run.recipe.arms.items():  # arms of the same pairing have the same pairs
         for number, (label, suffix) in enumerate(named(arm, own), 1):
-            if stage := stages.get(f"{arm}.pair{suffix}"):
-                writer = base + "+adapter" * (number > 1)
-                pairings.setdefault(stage.identity, []).append((label, stage.name, writer))
+            stage = stages[f"{arm}.train" if own.online else f"{arm}.pair{suffix}"]
+            writer = base + ("+online" if own.online else "+adapter" * (number > 1))
+            pairings.setdefault(stage.identity, []).append((label, stage.name, writer))
     for same in pairings.values():
         label, stage_name, writer = same[0]
-        artifact = run.store.artifact(stages[stage_name])
+        artifact, arm = run.store.artifact(stages[stage_name]), stage_name.partition(".")[0]
         if artifact.owed():
             raise RecipeError(f"run {name!r} has no pairs of {label!r} yet: run it until pair")
+        rows = kept.pairs(artifact.files) if run.recipe.arms[arm].online else artifact.rows()
         labels = f"{name}: {', '.join(one for one, _, _ in same)}"
-        config = run.recipe.arms[stage_name.partition(".")[0]].pair
-        exam = exams.of_rows(labels, config, artifact.rows(), writer)
+        exam = exams.of_rows(labels, run.recipe.arms[arm].pair, rows, writer)
         yield dataclasses.replace(exam, identifier=identifier)
 
 

@@ -10,6 +10,8 @@ import typer
 from croco.errors import RecipeError
 
 if TYPE_CHECKING:
+    from croco.models import ModelRef
+    from croco.recipe import Recipe
     from croco.training.export import Tuned
 
 HERE = Path()
@@ -41,12 +43,17 @@ def export(
 
 
 def _tuned(home: Path, name: str, arm: str) -> Tuned:
-    """What an arm's training left, and how it came to be; RecipeError where it left nothing yet."""
+    """What an arm's training left, and how it came to be; RecipeError where it left nothing yet.
+
+    The run's own link says which training that is: data files that are gone, or another version of CroCo,
+    do not matter.
+    """
     import json
 
-    from croco import pipeline
+    from croco.models import ModelRef
     from croco.provenance import provenance
     from croco.recipe import Recipe
+    from croco.rounds import training_of
     from croco.runs import Run
     from croco.training.export import Tuned
 
@@ -57,21 +64,35 @@ def _tuned(home: Path, name: str, arm: str) -> Tuned:
         raise RecipeError(f"run {name!r} is a comparison and tunes nothing: name another run")
     if arm not in recipe.arms:
         raise RecipeError(f"run {name!r} has no arm {arm!r}: its arms are {', '.join(recipe.arms)}")
-    stage = pipeline.build(recipe)[f"{arm}.train"]
-    artifact = run.store.artifact(stage)
-    if artifact.owed():
+    root = run.linked(training_of(arm, recipe.arms[arm]))
+    if root is None or not any(root.glob("shard-*.parquet")):
         raise RecipeError(
             f"arm {arm!r} of run {name!r} is not trained yet in {home}: run its recipe first"
         )
-    described = json.loads((artifact.root / "stage.json").read_text("utf-8"))
+    described = json.loads((root / "stage.json").read_text("utf-8"))
     about = {
         "run": name,
         "arm": arm,
-        "identity": stage.identity,
+        "identity": root.name,
         "languages": recipe.languages,
         "recipe": recipe.model_dump(mode="json", exclude={"resources"}),
         "stage": described["recipe"],
         "trained_by": described["provenance"],
         "versions": provenance(),
     }
-    return Tuned(artifact.files, stage.config.policy, about)  # type: ignore[attr-defined]
+    policy = ModelRef(**described["recipe"]["config"]["policy"])
+    return Tuned(root / "files", _located(policy, recipe), about)
+
+
+def _located(policy: ModelRef, recipe: Recipe) -> ModelRef:
+    """A policy that is a folder, where the recipe says that it lies; RecipeError where that is another."""
+    from croco import models
+
+    if policy.name != "local":
+        return policy
+    found = models.resolve(recipe.policy, recipe.folder)
+    if found != policy.model_copy(update={"location": found.location}):
+        raise RecipeError(
+            f"policy {recipe.policy!r} is not what the arm was tuned from ({policy.revision}): put it back"
+        )
+    return found

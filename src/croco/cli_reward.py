@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from croco.recipe import Recipe, RewardFile
     from croco.records import Preference
     from croco.reward_settings import RewardTraining
+    from croco.settings import Resources
 
 app = typer.Typer(no_args_is_help=True, help="Train a reward model.")
 #: The folder of a model's own in which its training is written down.
@@ -76,9 +77,6 @@ def train(
         str | None, typer.Option(help="What tells the language: py3langid, heliport, module:Class.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="The audit as JSON.")] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.0, help="How much work a kill may cost.")
-    ] = 10.0,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of FILE."),
@@ -93,9 +91,9 @@ def train(
 
     loaded = _load(file, set_ or [])
     heldout_files = heldout or []
-    job = _job(loaded, file.parent, preferences or [], heldout_files, heldout_share, checked(lang))
+    job = _job(loaded, file, preferences or [], heldout_files, heldout_share, checked(lang))
     if not _is_done(out, job):
-        _train(job, out, loaded.resources.get("reward", Resources()), checkpoint_minutes)
+        _train(job, out, loaded.resources.get("reward", Resources()))
     typer.echo(out, err=True)
     if not job.heldout:
         typer.echo("no pair is held out, so there is no audit: give --heldout", err=True)
@@ -125,15 +123,13 @@ def _load(path: Path, overrides: Sequence[str]) -> Recipe | RewardFile:
         if kind is RewardFile
         else recipe_file.parse_as(Recipe, values | {"folder": path.parent}, path)
     )
-    if loaded.reward.training is None:
-        raise RecipeError(f"{path}: key 'reward.train' is missing: say what is to be trained")
     see(path.parent)
     return loaded
 
 
 def _job(
     loaded: Recipe | RewardFile,
-    folder: Path,
+    file: Path,
     preferences: Sequence[str],
     heldout: Sequence[str],
     share: float,
@@ -144,8 +140,9 @@ def _job(
     from croco.datafiles import read_preferences
     from croco.training.heldout import split, unseen
 
-    training = loaded.reward.training
-    assert training is not None  # noqa: S101 - `_load` has looked
+    training, folder = loaded.reward.training, file.parent
+    if training is None:
+        raise RecipeError(f"{file}: key 'reward.train' is missing: say what is to be trained")
     files = files_of([*preferences], Path()) or files_of(training.files, folder)
     held_files = files_of([*heldout], Path())
     given = read_preferences(files, lang)
@@ -196,12 +193,11 @@ def _is_done(out: Path, job: Job) -> bool:
     return True
 
 
-def _train(job: Job, out: Path, resources: Any, minutes: float) -> None:
+def _train(job: Job, out: Path, resources: Resources) -> None:
     """Make the model beside its place and rename it; what is there until then is the checkpoints."""
     from croco.progress import Reporter
     from croco.provenance import provenance
     from croco.training.reward import train_reward
-    from croco.training.reward_trl import Checkpoints
 
     work = out.parent / f".{out.name}-{job.identity}"
     model = work / "model"
@@ -219,7 +215,7 @@ def _train(job: Job, out: Path, resources: Any, minutes: float) -> None:
             model,
             resources,
             lambda *told: reporter.notify("reward", *told),
-            Checkpoints(work / "checkpoints", minutes * 60),
+            work,
         )
     record = {"identity": job.identity, "recipe": job.recipe, "provenance": provenance()}
     lines = "".join(json.dumps(asdict(step)) + "\n" for step in steps)

@@ -7,7 +7,7 @@
     store/<identity>/pace-*.json         how fast each process that worked on it was
     store/<identity>/claims/             which job took which shard, where jobs take them by themselves
     store/<identity>/files/              what a whole stage made besides rows (an adapter, a report)
-    store/<identity>/journals/           shards in work, and files in the making (`work`: checkpoints)
+    store/<identity>/journals/           shards in work, and files in the making (`unfinished`: checkpoints)
 
 A journal has one JSON line per batch, written at once: a torn last line is owed again as a whole. Every
 process writes one of its own, so that two at work on one shard harm nobody; all of them are read.
@@ -121,7 +121,7 @@ class Artifact:
         self.shards = shards
         self.files = root / "files"
         self.journals = root / "journals"
-        self.work = self.journals / "work"
+        self.work = self.journals / "unfinished"
 
     def path(self, shard: int) -> Path:
         """Where a shard is sealed."""

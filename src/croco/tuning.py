@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from croco import models
-from croco.arm_settings import OffPolicy
+from croco.arm_settings import OffPolicy, Online
 from croco.arms import (
     Shared,
     benchmarked,
@@ -14,21 +14,26 @@ from croco.arms import (
     scored,
     trained,
 )
-from croco.building import stage_of
+from croco.building import code_of, engines_of, names_of, stage_of
 from croco.errors import RecipeError
 from croco.evaluating import judged, spoken
+from croco.languages import IDENTIFIERS
 from croco.recipe import Recipe
-from croco.records import Encoded
+from croco.records import Encoded, Step
 from croco.rounds import named
+from croco.settings import Resources
 from croco.stage import Stage, seed_of
-from croco.stages import encode
+from croco.stages import encode, online
 
 
 def stages_of(recipe: Recipe, name: str, shared: Shared, start: Stage | None) -> list[Stage]:
     """An arm's stages; `start` is the training whose policy this one goes on from, if it does."""
     policy = shared.policy
-    if responses := recipe.arms[name].responses:
-        made = _off_policy(recipe, name, responses, shared, start)
+    arm = recipe.arms[name]
+    if arm.online:
+        made = [_online(recipe, name, arm.online, shared, start)]
+    elif arm.responses:
+        made = _off_policy(recipe, name, arm.responses, shared, start)
     else:
         made = _in_rounds(recipe, name, shared, start)
     tuned = made[-1]
@@ -103,6 +108,41 @@ def _off_policy(
         encoded = [ids]
     training = _trained(recipe, name, "", shared, (pairs, ids), start, start)
     return [samples, scores, pairs, *encoded, *training]
+
+
+def _online(recipe: Recipe, name: str, own: Online, shared: Shared, start: Stage | None) -> Stage:
+    """A training that samples, scores and pairs on the way."""
+    arm, reward, places = recipe.arms[name], recipe.reward, recipe.resources
+    where = places.get("train", Resources())
+    if where.processes > 1 or where.accelerate:
+        raise RecipeError(
+            f"arms.{name}.online trains in one process: take processes and accelerate out of"
+            " resources.train"
+        )
+    scoring = places.get("score", Resources())
+    if {"openai", "server"} & set(engines_of(reward)) and scoring.server is None:
+        raise RecipeError(
+            "the reward needs a server: give its address in resources.score.server.url"
+        )
+    n = own.n or recipe.sample.n
+    update = {"n": n, "engine": "transformers", "extra": None}
+    identifier = (arm.pair.filters.identifier, IDENTIFIERS, "pair.filters.identifier")
+    config = online.Config(
+        policy=shared.policy,
+        train=arm.train,
+        online=own.model_copy(update={"n": n}),
+        sampling=recipe.sample.model_copy(update=update),
+        pair=arm.pair,
+        reward=reward.bound(recipe.folder),
+        seed=recipe.seed,
+        code=code_of(identifier, *names_of(reward)),
+        sampled=places.get("sample", Resources()),
+        scored=scoring,
+    )
+    inputs = {"prompts": shared.training}
+    inputs |= {"reward": shared.reward} if shared.reward else {}
+    inputs |= {"start": start} if start else {}
+    return stage_of(recipe, f"{name}.train", online.online, config, Step, inputs)
 
 
 def _trained(

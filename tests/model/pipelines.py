@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from croco import pipeline, plan, recipe_file
-from croco.executors import run_stages
+from croco.executor_settings import ExecutorSettings
 from croco.executors.local import LocalExecutor
 from croco.models import ModelRef
 from croco.runs import Run
@@ -22,9 +22,9 @@ class Made:
 
     def __init__(self, home: Path, policy: ModelRef, arms: dict[str, Any], **changes: Any) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        for name in ("train", "heldout"):
+        for name, before in (("train", ""), ("heldout", "w39 ")):
             rows = [
-                {"id": f"{name}-{k}", "lang": "en", "prompt": text}
+                {"id": f"{name}-{k}", "lang": "en", "prompt": before + text}
                 for k, text in enumerate(PROMPTS)
             ]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -48,7 +48,7 @@ class Made:
         """Bring some stages to done, with all that they need."""
         for name in last:
             wanted: dict[str, Stage] = plan.until(self.stages, name)
-            run_stages(self.run, wanted, LocalExecutor(lambda *_: None))
+            LocalExecutor(ExecutorSettings(), lambda *_: None).run(self.run, wanted)
         return self
 
     def artifact(self, name: str) -> Artifact:

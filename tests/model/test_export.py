@@ -25,11 +25,11 @@ pytestmark = pytest.mark.model
 WHOLE = """
 import transformers
 
-def train(config, examples, policy, out, seed, resources, progress):
-    model = transformers.AutoModelForCausalLM.from_pretrained(policy.location)
+def train(job, place):
+    model = transformers.AutoModelForCausalLM.from_pretrained(job.policy.location)
     model.model.norm.weight.data += 1
-    model.save_pretrained(out)
-    transformers.AutoTokenizer.from_pretrained(policy.location).save_pretrained(out)
+    model.save_pretrained(place.out)
+    transformers.AutoTokenizer.from_pretrained(job.policy.location).save_pretrained(place.out)
     return []
 """
 CHATS = [[{"role": "user", "content": text}] for text in ("hello there", "a cat", "w3 w4 w5 rain")]
@@ -53,7 +53,13 @@ def home(tiny_policy, tmp_path_factory):
         "reward": {"kind": "function", "function": "croco.rewards.fake:brevity"},
         "arms": {
             "dpo": {"pair": {"filters": {"cut_off": "off"}}, "train": train},
-            "whole": {"train": {"trainer": "whole:train"}},
+            "full": {"pair": {"filters": {"cut_off": "off"}}, "train": train | {"lora": None}},
+            "own": {"train": {"trainer": "whole:train"}},
+            "rounds": {
+                "pair": {"filters": {"cut_off": "off"}},
+                "train": train | {"trainer": "fake"},
+                "rounds": {"count": 2},
+            },
             "fake": {"train": {"trainer": "fake"}},
             "later": {"train": train | {"epochs": 5}},
         },
@@ -61,7 +67,7 @@ def home(tiny_policy, tmp_path_factory):
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
-    for arm in ("dpo", "whole", "fake"):
+    for arm in ("dpo", "full", "own", "fake"):
         run(["run", path, "--until", f"{arm}.train", "--home", folder])
     return folder
 
@@ -155,10 +161,15 @@ def test_merged_weights_may_have_16_bits(verb, tmp_path):
 
 
 @pytest.mark.parametrize("merged", [(), ("--merged",)])
-def test_a_whole_model_is_copied(home, verb, tmp_path, merged):
-    out = exported(verb, "whole", tmp_path / "out", *merged)
-    for path in files_of(home, "whole").iterdir():
-        assert (out / path.name).read_bytes() == path.read_bytes()
+@pytest.mark.parametrize("arm", ["full", "own"])
+def test_a_whole_model_is_copied(home, verb, tmp_path, arm, merged):
+    out = exported(verb, arm, tmp_path / "out", *merged)
+    logs = {"log.jsonl", "data.json"}
+    names = {path.name for path in files_of(home, arm).iterdir()} - logs
+    assert {"model.safetensors", "chat_template.jinja"} <= names
+    assert {path.name for path in out.iterdir()} == names | {"README.md", "croco.json"}
+    for name in names:
+        assert (out / name).read_bytes() == (files_of(home, arm) / name).read_bytes()
     assert json.loads((out / "croco.json").read_text())["form"] == "model"
     transformers.AutoModelForCausalLM.from_pretrained(out)
 
@@ -189,7 +200,7 @@ def test_an_existing_folder_is_refused_unless_it_is_the_same(verb, tmp_path):
     assert again.returncode == 0
     assert "is this export already" in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    for arm, more in (("dpo", ["--merged"]), ("whole", [])):
+    for arm, more in (("dpo", ["--merged"]), ("full", [])):
         other = verb(arm, "-o", out, *more)
         assert other.returncode == 2
         assert "exists and is not this export: name a new folder" in other.stderr
@@ -206,8 +217,9 @@ def test_an_existing_folder_is_refused_unless_it_is_the_same(verb, tmp_path):
 
 REFUSED = {
     "fake": "arm 'fake' was trained by the trainer 'fake', which makes no adapter",
+    "rounds": "arm 'rounds' of run 'tuned' is not trained yet",
     "later": "arm 'later' of run 'tuned' is not trained yet",
-    "none": "run 'tuned' has no arm 'none': its arms are dpo, fake, later, whole",
+    "none": "run 'tuned' has no arm 'none': its arms are dpo, fake, full, later, own, rounds",
 }
 
 
@@ -252,13 +264,33 @@ def test_an_adapter_names_a_hub_base_at_its_revision(home, tmp_path, case):
     assert f"`{name}` at revision `{revision}`" in card
 
 
+def test_neither_the_data_files_nor_the_stages_in_between_are_needed(home, verb, tmp_path):
+    (home / "train.jsonl").rename(home / "away")
+    try:
+        exported(verb, "dpo", tmp_path / "out")
+    finally:
+        (home / "away").rename(home / "train.jsonl")
+
+
+def test_another_model_in_the_policy_s_place_is_refused(home, verb, tiny_policy, tmp_path):
+    config = Path(tiny_policy.location, "config.json")
+    kept = config.read_bytes()
+    config.write_bytes(kept + b" ")
+    try:
+        done = verb("dpo", "-o", tmp_path / "out", "--merged")
+    finally:
+        config.write_bytes(kept)
+    assert done.returncode == 2
+    assert "is not what the arm was tuned from" in done.stderr
+
+
 def test_a_killed_export_leaves_no_folder(home, verb, tmp_path, monkeypatch):
     """A full disk, say, in the middle of copying."""
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copytree", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     done = verb("dpo", "-o", tmp_path / "out")
     assert done.returncode == 2
     assert "the disk is full" in done.stderr

@@ -18,7 +18,7 @@ from croco.reward_settings import RewardConfig, RewardTraining
 from croco.rewards.encoding import encode, read_at
 from croco.settings import Resources
 from croco.training.reward import train_reward
-from croco.training.reward_trl import Checkpoints
+from croco.training.reward_trl import newest
 
 pytestmark = pytest.mark.model
 LORA = {"lora": {"r": 4, "alpha": 8}}
@@ -48,11 +48,11 @@ def preferences(count=12):
     ]
 
 
-def run(base, out, pairs=None, checkpoints=None, told=lambda *_: None, micro_batch=3, **settings):
+def run(base, out, pairs=None, work=None, told=lambda *_: None, micro_batch=3, **settings):
     settings = {"epochs": 4, "learning_rate": 1e-2, "batch_size": 4} | settings
     config = RewardTraining(base=str(base), files=[], **settings)
-    resources = Resources(micro_batch=micro_batch, device="cpu")
-    return train_reward(config, pairs or preferences(), out, resources, told, checkpoints)
+    resources = Resources(micro_batch=micro_batch, device="cpu", checkpoint_every=1)
+    return train_reward(config, pairs or preferences(), out, resources, told, work)
 
 
 def scored(folder, pairs=None):
@@ -96,7 +96,10 @@ def test_what_is_saved_scores_as_it_was_trained(
     base, way, tiny_policy, encoder, tmp_path, monkeypatch
 ):
     folder = encoder.get(base, tiny_policy.location)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     steps = run(folder, tmp_path / "out", epochs=10, **WAYS[way])
+    assert list((tmp_path / "here").iterdir()) == []
     assert len(steps) == 30
     assert [s.step for s in steps] == list(range(1, 31))
     assert steps[-1].loss < 0.5 < steps[0].loss
@@ -120,8 +123,8 @@ def test_what_is_saved_scores_as_it_was_trained(
 def test_merged_weights_are_base_and_adapter(base, tiny_policy, encoder, tmp_path):
     """The adapter of the last checkpoint, put on the base by PEFT, gives the saved model's rewards."""
     folder = encoder.get(base, tiny_policy.location)
-    run(folder, tmp_path / "out", checkpoints=Checkpoints(tmp_path / "kept", 0), **LORA)
-    last = Checkpoints(tmp_path / "kept").latest()
+    run(folder, tmp_path / "out", work=tmp_path / "kept", **LORA)
+    last = newest(tmp_path / "kept")
     assert last.name == "checkpoint-12"
     whole = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     tuned = peft.PeftModel.from_pretrained(whole, str(last)).eval()
@@ -190,25 +193,25 @@ def test_the_micro_batch_does_not_change_the_result(way, tiny_policy, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_training_goes_on_from_its_checkpoint(way, tiny_policy, tmp_path):
     whole = run(tiny_policy.location, tmp_path / "whole", **WAYS[way])
-    kept = Checkpoints(tmp_path / "kept", 0)
+    kept = tmp_path / "kept"
 
     def kill(done, total, text):
         if done == 8:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tiny_policy.location, tmp_path / "out", checkpoints=kept, told=kill, **WAYS[way])
+        run(tiny_policy.location, tmp_path / "out", work=kept, told=kill, **WAYS[way])
     assert not (tmp_path / "out").exists()
-    assert kept.latest().name == "checkpoint-7"
+    assert newest(kept).name == "checkpoint-7"
     # What a kill in the middle of saving leaves is not taken.
-    torn = tmp_path / "kept" / "checkpoint-9"
-    shutil.copytree(kept.latest(), torn, ignore=shutil.ignore_patterns("whole", "*.pt"))
-    assert kept.latest().name == "checkpoint-7"
+    torn = kept / "checkpoints" / "checkpoint-9"
+    shutil.copytree(newest(kept), torn, ignore=shutil.ignore_patterns("whole", "*.pt"))
+    assert newest(kept).name == "checkpoint-7"
     done = []
     resumed = run(
         tiny_policy.location,
         tmp_path / "out",
-        checkpoints=kept,
+        work=kept,
         told=lambda *at: done.append(at[0]),
         **WAYS[way],
     )
@@ -301,9 +304,9 @@ def test_a_reward_that_is_no_number_stops_and_names_its_pair(way, tiny_policy, t
     model.get_input_embeddings().weight.data[word] = torch.nan
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    kept = Checkpoints(tmp_path / "kept", 0)
+    kept = tmp_path / "kept"
     with pytest.raises(EngineError, match=r"diverged at step \d .* on pair 'p7' \(en\): lower"):
-        run(folder, tmp_path / "out", checkpoints=kept, **WAYS[way])
+        run(folder, tmp_path / "out", work=kept, **WAYS[way])
     assert not (tmp_path / "out").exists()
 
 

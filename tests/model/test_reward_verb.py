@@ -142,6 +142,11 @@ BAD = {
         "no preference has the language 'mt' of `languages`",
     ),
     "unknown key": ({"lorra": {}}, ["prefs.jsonl"], "did you mean 'lora'?"),
+    "a resource that has no effect": (
+        {},
+        ["prefs.jsonl", "--set", "resources.reward.processes=2"],
+        "resources.reward.processes: reward training has no such thing: remove it",
+    ),
     "a file in the way": (
         {},
         ["prefs.jsonl", "-o", "prefs.jsonl"],
@@ -169,7 +174,7 @@ def test_what_is_wrong_is_one_sentence(case, settings, verb, tmp_path):
 
 def test_killed_training_goes_on_and_no_half_written_model_is_taken(settings, croco, tmp_path):
     command = ["reward", "train", settings(epochs=40), "prefs.jsonl", "-o", tmp_path / "made"]
-    command += ["--checkpoint-minutes", "0", "--identifier", "fake"]
+    command += ["--identifier", "fake", "--set", "resources.reward.checkpoint_every=1"]
     child = subprocess.Popen(
         [sys.executable, "-m", "croco", *map(str, command)],
         cwd=tmp_path,
@@ -195,8 +200,7 @@ def test_killed_training_goes_on_and_no_half_written_model_is_taken(settings, cr
         values = json.loads(state.read_text())
         values["log_history"][0]["loss"] = 123.0  # a mark of what is gone on from
         state.write_text(json.dumps(values))
-    command[command.index("0")] = "60"
-    croco(*command, check=0)
+    croco(*command[:-1], "resources.reward.checkpoint_every=1000", check=0)
     lines = (tmp_path / "made" / "training" / "steps.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
     assert [step["step"] for step in steps] == list(range(1, 201))

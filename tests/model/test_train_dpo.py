@@ -45,7 +45,7 @@ def test_rows_or_a_file_give_an_adapter_that_loads(source: Path, tmp_path: Path)
 
 def test_the_texts_are_read_with_the_policys_template(source: Path, tmp_path: Path) -> None:
     from croco.models import resolve
-    from croco.training.library import _examples, _preferences
+    from croco.training.standalone import _examples, _preferences
 
     ref = resolve(str(source), Path())
     first = _examples(ref, _preferences(ROWS[:1]), "dpo")[0]

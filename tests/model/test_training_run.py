@@ -149,7 +149,7 @@ def test_a_run_that_is_killed_while_it_trains_goes_on(recipe, finished, tmp_path
     )
     log = None
     for _ in range(600):
-        log = next(iter(home.glob("store/train-*/journals/work/log.jsonl")), None)
+        log = next(iter(home.glob("store/train-*/journals/unfinished/log.jsonl")), None)
         if (log and log.read_text().count('"step"') > 5) or process.poll() is not None:
             break
         time.sleep(0.05)

@@ -177,3 +177,62 @@ def test_a_server_cannot_take_the_adapters_of_rounds(model: Path) -> None:
     evaluate = recipe_file.read(RECIPES / "fake.yaml")["evaluate"] | {"engine": "transformers"}
     with pytest.raises(RecipeError, match="cannot take the adapters that rounds tune"):
         build(model, {"a": rounds(2)}, **served, evaluate=evaluate)
+
+
+LIVE: dict[str, Any] = {"live": TRL | {"online": {"every": 4, "n": 6}}}
+
+
+def test_an_online_arm_is_one_training_that_needs_no_answers_beforehand(model: Path) -> None:
+    built = build(model, LIVE)
+    assert stages(built, "live") == ["train", "sample", "language", "judge", "loss"]
+    assert not {"sample", "score"} & built.keys()
+    assert list(built["live.train"].inputs) == ["prompts"]
+    after = build(
+        model, {"sft": {"train": {"method": "sft"}}, "live": LIVE["live"] | {"after": "sft"}}
+    )
+    assert after["live.train"].inputs["start"] is after["sft.train"]
+
+
+def test_how_an_online_arm_samples_scores_and_pairs_is_its_identity_and_where_is_not(
+    model: Path,
+) -> None:
+    built = build(model, LIVE)
+    where = {"score": {"batch_tokens": 9}, "sample": {"batch_size": 3}, "train": {"threads": 1}}
+    placed = build(model, LIVE, resources=where)
+    assert changed(built, placed) == set()
+    assert placed["live.train"].config.scored.batch_tokens == 9
+    assert placed["live.train"].config.sampled.batch_size == 3
+    for more in (
+        {"online": {"every": 5, "n": 6}},
+        {"online": {"every": 4, "n": 7}},
+        {"pair": {"rejected": "min"}},
+        {"train": {"trainer": "trl", "beta": 0.2}},
+    ):
+        other = build(model, {"live": LIVE["live"] | more})
+        assert changed(built, other) == {f"live.{kind}" for kind in stages(built, "live")}, more
+    hotter = {"engine": "transformers", "n": 4, "max_tokens": 20, "temperature": 0.7}
+    assert "live.train" in changed(built, build(model, LIVE, sample=hotter))
+    assert "live.train" in changed(built, build(model, LIVE, reward={"kind": "fake"}))
+    as_recipe = build(model, {"live": TRL | {"online": {"every": 4}}})
+    said = build(model, {"live": TRL | {"online": {"every": 4, "n": 4}}})  # the recipe's
+    assert changed(as_recipe, said) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"resources": {"train": {"processes": 2}}}, "trains in one process"),
+        (
+            {
+                "reward": {"kind": "server", "model": "policy"},
+                "resources": {"audit": {"server": {"url": "http://a"}}},
+            },
+            r"resources\.score\.server\.url",
+        ),
+    ],
+)
+def test_what_an_online_arm_cannot_do_is_said_before_anything_runs(
+    model: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        build(model, LIVE, **changes)

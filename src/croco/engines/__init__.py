@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from croco.errors import DataError
 from croco.models import ModelRef
 from croco.plugins import load_class
-from croco.records import Completion
+from croco.records import Completion, Prompt
 from croco.settings import Resources, Sampling
 from croco.tokens import Chat
 
@@ -20,6 +21,9 @@ ENGINES = {
     "vllm": "croco.engines.vllm:VllmEngine",
     "openai": "croco.engines.openai:OpenAIEngine",
 }
+
+#: Tokens that a chat template seldom adds more of.
+TEMPLATE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +79,21 @@ def load(
     """The engine of that name, or of a `module:Class` of the user's, with its model ready."""
     engine: Generator = load_class(name, ENGINES, "engine")(policy, sampling, resources, adapter)
     return engine
+
+
+def refuse_too_long(engine: Generator, prompts: Iterable[Prompt], sampling: Sampling) -> None:
+    """DataError where a prompt leaves too little of the model's context for its answer."""
+    if engine.context_length is None:
+        return
+    room = engine.context_length - sampling.max_tokens
+    for prompt in prompts:
+        chat = prompt.chat
+        # A token is at least a byte: short texts need no count.
+        if sum(len(turn["content"].encode()) for turn in chat) + TEMPLATE <= room:
+            continue
+        length = len(engine.encode(chat))
+        if length > room:
+            raise DataError(
+                f"prompt {prompt.id!r} ({prompt.lang}) has {length} tokens and the model's context"
+                f" leaves {room} beside sample.max_tokens: shorten it or lower sample.max_tokens"
+            )

@@ -50,18 +50,33 @@ class TransformersEngine:
     ) -> None:
         if resources.threads:
             torch.set_num_threads(resources.threads)
-        self._sampling = sampling
-        self._device = pick_device(resources.device)
         folder = fetch(policy)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = load_model(folder, sampling.dtype, adapter).to(self._device).eval()
-        config = self._model.config.get_text_config()
-        check_vocabulary(self._tokenizer, config.vocab_size, f"model {policy.name}")
-        self._ends = _end_tokens(self._model, self._tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = load_model(folder, sampling.dtype, adapter).to(pick_device(resources.device))
+        self._take(model.eval(), tokenizer, sampling, f"model {policy.name}")
+
+    @classmethod
+    def around(cls, model: Any, tokenizer: Any, sampling: Sampling) -> TransformersEngine:
+        """An engine over a model that is in memory, such as one in training, wherever it is.
+
+        Who trains it sees to `eval` and `train`. What it computes can be used in training again.
+        """
+        engine = cls.__new__(cls)
+        engine._take(model, tokenizer, sampling, "the model")
+        engine._without_gradients = torch.no_grad
+        return engine
+
+    def _take(self, model: Any, tokenizer: Any, sampling: Sampling, what: str) -> None:
+        self._model, self._tokenizer, self._sampling = model, tokenizer, sampling
+        self._device = str(model.device)
+        config = model.config.get_text_config()
+        check_vocabulary(tokenizer, config.vocab_size, what)
+        self._ends = _end_tokens(model, tokenizer)
         # A stop text has at most a token per byte: an answer's last tokens show whether it is there.
         self._window = 1 + max((len(stop.encode()) for stop in sampling.stop), default=0)
         self._halving = Halving("lower resources.sample.batch_size or sample.max_tokens")
-        self.context_length = int(config.max_position_embeddings)
+        self._without_gradients: Any = torch.inference_mode
+        self.context_length: int | None = int(config.max_position_embeddings)
 
     def encode(self, chat: Chat) -> list[int]:
         """The chat template's token ids up to the model's turn, checked for a doubled BOS."""
@@ -97,7 +112,6 @@ class TransformersEngine:
             for k, request in enumerate(batch)
         ]
 
-    @torch.inference_mode()
     def _decode(self, answers: Sequence[_Answer]) -> list[Completion]:
         """A completion for each answer. Answers to one prompt stand together: it is read once."""
         if not answers:
@@ -107,7 +121,8 @@ class TransformersEngine:
         runs = [list(own) for _, own in groupby(answers, key=lambda answer: answer.request)]
         prompts = [own[0].prompt_ids for own in runs]
         counts = torch.tensor([len(own) for own in runs], device=self._device)
-        chosen = self._steps(prompts, counts, uniforms, temperatures)
+        with self._without_gradients():
+            chosen = self._steps(prompts, counts, uniforms, temperatures)
         return [self._completion(ids) for ids in chosen.tolist()]
 
     def _steps(

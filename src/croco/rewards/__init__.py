@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from croco.errors import EngineError
 from croco.keeping import keep
 from croco.plugins import load_class
-from croco.records import Candidate
+from croco.records import Candidate, Key, Rewards
 from croco.reward_settings import RewardConfig
 from croco.settings import Resources
 
@@ -31,6 +33,21 @@ class Scores:
 
     rewards: list[float]
     parts: dict[str, list[float]] = field(default_factory=dict)
+
+    def rows(self, keys: Sequence[tuple[Key, int]]) -> list[Rewards]:
+        """As rows of so many answers each; EngineError unless each answer has a finite reward."""
+        wanted = sum(count for _, count in keys)
+        if any(len(column) != wanted for column in (self.rewards, *self.parts.values())):
+            raise EngineError(f"the scorer gave {len(self.rewards)} rewards for {wanted} answers")
+        if not all(math.isfinite(reward) for reward in self.rewards):
+            raise EngineError("the reward is not a finite number")
+        rows, start = [], 0
+        for key, count in keys:
+            end = start + count
+            parts = {name: values[start:end] for name, values in self.parts.items()}
+            rows.append(Rewards(*key, self.rewards[start:end], parts))
+            start = end
+        return rows
 
 
 class Scorer(Protocol):

@@ -124,19 +124,16 @@ def _in_words(metrics: list[Metric]) -> str:
 
 def _pools(one: Round) -> Iterator[Pool]:
     """The rewards of the first pools of each language, with what was chosen and rejected."""
-    scores: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
-    for scored in one.rewards():
-        scores[scored.id][scored.lang] = scored.rewards
     drawn: Counter[str] = Counter()
-    for row in one.pairs():
+    for row, rewards in one.pools():
         sides = defaultdict(lambda: ([], []))  # type: ignore[var-annotated]
         for pair in row.pairs:
             sides[pair.chosen.lang][0].append(pair.chosen.reward)
             sides[pair.rejected.lang][1].append(pair.rejected.reward)
-        for lang in scores[row.id] if row.lang == MULTIPLE else [row.lang]:
+        for lang in rewards if row.lang == MULTIPLE else [row.lang]:
             drawn[lang] += 1
             if drawn[lang] <= POOLS:
-                yield Pool(lang, scores[row.id][lang], *sides[lang])
+                yield Pool(lang, rewards[lang], *sides[lang])
 
 
 def _rows(inputs: Mapping[str, Sealed]) -> list[StageRows]:

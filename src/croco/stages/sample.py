@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from croco import engines, models
 from croco.engines import Generator, Reply, Request
-from croco.errors import DataError
 from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Prompt, Responses
@@ -145,12 +144,5 @@ def _longer(prompts: Sealed, room: int) -> Iterator[Prompt]:
 def _refuse_too_long(engine: Generator, config: Config, context: Context) -> None:
     if engine.context_length is None:
         return
-    room = engine.context_length - config.sampling.max_tokens
-    # A token is at least a byte and a template seldom over 256 tokens: short texts need no count.
-    for prompt in _longer(context.inputs["prompts"], room - 256):
-        length = len(engine.encode(prompt.chat))
-        if length > room:
-            raise DataError(
-                f"prompt {prompt.id!r} ({prompt.lang}) has {length} tokens and the model's context"
-                f" leaves {room} beside sample.max_tokens: shorten it or lower sample.max_tokens"
-            )
+    room = engine.context_length - config.sampling.max_tokens - engines.TEMPLATE
+    engines.refuse_too_long(engine, _longer(context.inputs["prompts"], room), config.sampling)

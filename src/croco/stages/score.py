@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 from croco import rewards
 from croco.datafiles import FileRef, read_preferences
 from croco.errors import StopError
-from croco.records import Candidate, Failure, Rewards, Step
+from croco.records import Candidate, Failure, Step
 from croco.reward_settings import RewardConfig, RewardTraining
-from croco.rewards import Scorer, Scores
+from croco.rewards import Scorer
 from croco.settings import Section
 from croco.stage import Batch, Context, Item, Outcome
 
@@ -36,7 +35,6 @@ class TrainingConfig(Section):
 def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
     """A reward model trained on preference files; its directory is the stage's files."""
     from croco.training.reward import train_reward as train
-    from croco.training.reward_trl import Checkpoints
 
     return train(
         config.train,
@@ -44,8 +42,7 @@ def train_reward(config: TrainingConfig, context: Context) -> list[Step]:
         context.files,
         context.resources,
         context.progress,
-        # Beside the files in the making, in a folder of this identity's own that sealing removes.
-        Checkpoints(context.files.parent / "checkpoints"),
+        context.work,
     )
 
 
@@ -65,7 +62,7 @@ def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:
     candidates = [candidates_of(item) for item in batch]
     try:
         scores = scorer.score([one for row in candidates for one in row])
-        return _rows(batch, candidates, scores)
+        return list(scores.rows([(i.key, len(c)) for i, c in zip(batch, candidates, strict=True)]))
     except StopError:
         raise
     except Exception as error:
@@ -82,19 +79,3 @@ def candidates_of(item: Item, input: str = "sample") -> list[Candidate]:
         Candidate(prompt.lang, prompt.prompt, text, prompt.before)
         for text in item.rows[input].texts
     ]
-
-
-def _rows(batch: Batch, candidates: list[list[Candidate]], scores: Scores) -> list[Outcome]:
-    wanted = sum(map(len, candidates))
-    if any(len(column) != wanted for column in (scores.rewards, *scores.parts.values())):
-        raise ValueError(f"the scorer gave {len(scores.rewards)} rewards for {wanted} answers")
-    if not all(math.isfinite(reward) for reward in scores.rewards):
-        raise ValueError("the reward is not a finite number")
-    rows: list[Outcome] = []
-    start = 0
-    for item, own in zip(batch, candidates, strict=True):
-        end = start + len(own)
-        parts = {name: values[start:end] for name, values in scores.parts.items()}
-        rows.append(Rewards(*item.key, scores.rewards[start:end], parts))
-        start = end
-    return rows

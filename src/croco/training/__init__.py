@@ -7,20 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from croco.arm_settings import Online
 from croco.models import ModelRef
 from croco.plugins import load_class
-from croco.records import Step
-from croco.settings import Resources
+from croco.recipe import PairConfig
+from croco.records import Prompt, Step
+from croco.reward_settings import RewardConfig
+from croco.settings import Resources, Sampling
 from croco.stage import Progress
 from croco.training_settings import TrainConfig
 
 if TYPE_CHECKING:
-    from croco.training.library import train_dpo as train_dpo
+    from croco.training.standalone import train_dpo as train_dpo
 
 TRAINERS = {
     "fake": "croco.training.fake:train",
     "trl": "croco.training.preference:train",
 }
+
+#: Trainers whose examples are sampled during training.
+ONLINE = {"trl": "croco.training.online:train"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,25 @@ class Job:
 
 
 @dataclass(frozen=True)
+class OnlineJob:
+    """Training whose examples are sampled on the way: `job` has none of its own.
+
+    `trained` is the folder of a reward model trained in the run. `sampled` and `scored` say how answers are
+    sampled and scored: of the first, `batch_size` alone has a meaning.
+    """
+
+    job: Job
+    prompts: Sequence[Prompt]
+    online: Online
+    sampling: Sampling
+    pair: PairConfig
+    reward: RewardConfig
+    trained: Path | None = None
+    sampled: Resources = field(default_factory=Resources)
+    scored: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a trainer works: `out` takes what it made, `work` outlives a kill and holds checkpoints."""
 
@@ -83,15 +108,29 @@ class Trainer(Protocol):
         ...
 
 
+class OnlineTrainer(Protocol):
+    """As a trainer does; and keeps what it sampled in the folder `online` (`croco.kept`)."""
+
+    def __call__(self, job: OnlineJob, place: Place) -> list[Step]:
+        """The training curve, one row per optimizer step."""
+        ...
+
+
 def load(name: str) -> Trainer:
     """The trainer of that name, or a `module:function` of the user's."""
     trainer: Trainer = load_class(name, TRAINERS, "trainer")
     return trainer
 
 
+def load_online(name: str) -> OnlineTrainer:
+    """The trainer of that name that samples during training."""
+    trainer: OnlineTrainer = load_class(name, ONLINE, "trainer")
+    return trainer
+
+
 def __getattr__(name: str) -> Any:
     if name == "train_dpo":  # only who asks for it loads what it needs
-        from croco.training.library import train_dpo
+        from croco.training.standalone import train_dpo
 
         return train_dpo
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

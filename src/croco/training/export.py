@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,11 @@ from croco import models
 from croco.errors import EngineError, RecipeError
 from croco.models import ModelRef
 from croco.quiet import quiet
+from croco.training.log import DATA, NAME
 
 RECORD, CARD, CONFIG = "croco.json", "README.md", "adapter_config.json"
-#: What else stands beside an adapter is its tokenizer and chat template.
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", CONFIG, RECORD, CARD)
+#: What else stands beside an adapter (and the log of its training) is its tokenizer and chat template.
+WEIGHTS = ("adapter_model.safetensors", CONFIG, RECORD, CARD, NAME, DATA)
 
 Form = Literal["adapter", "merged", "model"]
 
@@ -65,7 +66,7 @@ def export(tuned: Tuned, out: Path, merged: bool, dtype: str) -> bool:
         if form == "merged":
             _merge(tuned, part, dtype)
         else:
-            shutil.copytree(tuned.files, part, dirs_exist_ok=True)
+            _copy(tuned.files, part, (RECORD, CARD, NAME, DATA))
         if form == "adapter":
             _name_base(tuned.policy, part)
         (part / CARD).write_text(_card(about, tuned.policy), "utf-8")
@@ -83,8 +84,12 @@ def _merge(tuned: Tuned, part: Path, dtype: str) -> None:
         base = AutoModelForCausalLM.from_pretrained(models.fetch(tuned.policy), dtype=torch.float32)
         merged = PeftModel.from_pretrained(base, str(tuned.files)).merge_and_unload(safe_merge=True)
         merged.to(getattr(torch, dtype)).save_pretrained(part)
-    for file in tuned.files.iterdir():
-        if file.is_file() and file.name not in WEIGHTS:
+    _copy(tuned.files, part, WEIGHTS)
+
+
+def _copy(files: Path, part: Path, without: Sequence[str]) -> None:
+    for file in files.iterdir():
+        if file.is_file() and file.name not in without:
             shutil.copyfile(file, part / file.name)
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +59,7 @@ def train_here(job: Job, place: Place) -> list[Step]:
 
     checkpoint = newest(place.work, place.work / NAME)
     with quiet():
-        trainer = _trainer(job, fitted.examples, place)
+        trainer = tuner(job, fitted.examples, place)
         main = trainer.accelerator.is_main_process
         upto = step_of(checkpoint) if checkpoint else 0
         if main:
@@ -66,17 +67,18 @@ def train_here(job: Job, place: Place) -> list[Step]:
         trainer.log_file = Log(place.work / NAME, upto, write=main)
         heldout = fit(job.heldout, job.config.max_length).examples
         if job.config.method == "dpo":
-            trainer.examples = _referred(trainer, fitted.examples)
-            heldout = _referred(trainer, heldout)
+            trainer.examples = referred(trainer, fitted.examples)
+            heldout = referred(trainer, heldout)
         trainer.add_callback(Watcher(trainer, job.config, heldout))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         data = {"examples": len(fitted.examples), "heldout": len(heldout)}
-        _save(trainer, job, place, data | {"cut": fitted.cut, "dropped": fitted.dropped})
+        save(trainer, job, place, data | {"cut": fitted.cut, "dropped": fitted.dropped})
     steps: list[Step] = trainer.log_file.steps
     return steps
 
 
-def _trainer(job: Job, examples: list[Example], place: Place) -> Any:
+def tuner(job: Job, examples: Sequence[Any], place: Place) -> Any:
+    """TRL's trainer of the job's policy, its steps made of these examples."""
     import torch
     import transformers
     import trl
@@ -109,7 +111,7 @@ def _trainer(job: Job, examples: list[Example], place: Place) -> Any:
     return trainer
 
 
-def _referred(trainer: Any, examples: list[Example]) -> list[Example]:
+def referred(trainer: Any, examples: list[Example]) -> list[Example]:
     """The examples with the reference's log-probabilities. The reference is the policy before its first
     step, whether that is the base model, an SFT adapter on it, or a tuned model."""
     unknown = [k for k, example in enumerate(examples) if example.reference is None]
@@ -181,7 +183,7 @@ def _trackers(resources: Resources) -> list[str]:
     return list(resources.trackers)
 
 
-def _save(trainer: Any, job: Job, place: Place, data: dict[str, Any]) -> None:
+def save(trainer: Any, job: Job, place: Place, data: dict[str, Any]) -> None:
     """What was trained, its log, and what is told of its data; shared weights are gathered first."""
     several = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if several else None

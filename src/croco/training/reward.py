@@ -22,7 +22,6 @@ from croco.settings import Resources
 from croco.stage import Progress
 from croco.training import reward_head, reward_trl
 from croco.training.reward_pairs import encoded, wanted
-from croco.training.reward_trl import Checkpoints
 
 log = logging.getLogger("croco")
 
@@ -33,14 +32,15 @@ def train_reward(
     out: Path,
     resources: Resources,
     progress: Progress,
-    checkpoints: Checkpoints | None = None,
+    work: Path | None = None,
 ) -> list[Step]:
     """Train `config.base` on preferences and save model and tokenizer to `out`; one Step per update.
 
     The word embeddings stay as they are: preferences in one language would move only its words. What is
     left out is told, and counted in `out/training/pairs.json`. `progress` is told after each update.
-    Raises RecipeError and EngineError where there is nothing to train on, and EngineError with the pairs
-    at fault where a reward is not finite.
+    Where there is a folder `work`, checkpoints are kept there and gone on from. Raises RecipeError and
+    EngineError where there is nothing to train on, and EngineError with the pairs at fault where a reward
+    is not finite.
     """
     import torch
 
@@ -58,15 +58,13 @@ def train_reward(
     if config.layers == 0:
         steps = reward_head.train(config, pairs, model, tokenizer, resources, progress)
     else:
-        model, steps = reward_trl.train(
-            config, pairs, model, tokenizer, resources, progress, checkpoints
-        )
+        model, steps = reward_trl.train(config, pairs, model, tokenizer, resources, progress, work)
     _check(model)
     with quiet():
         model.eval().save_pretrained(out)
         tokenizer.save_pretrained(out)
     counts = {"given": len(preferences), "trained": len(pairs), "left_out": dict(left_out)}
-    (out / "training").mkdir()
+    (out / "training").mkdir(exist_ok=True)
     (out / "training" / "pairs.json").write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
     return steps
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from croco.errors import RecipeError
 from croco.quiet import quiet
 from croco.records import Step
 from croco.reward_settings import RewardTraining
@@ -22,25 +21,13 @@ from croco.rewards.encoding import Row
 from croco.rewards.passes import padding
 from croco.settings import Resources
 from croco.stage import Progress
+from croco.training.checkpoints import FOLDER, MARK, PREFIX, keep_only, mark, step_of
 from croco.training.reward_pairs import Pair, check_finite
 
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.01
-#: The file that is written into a checkpoint when all else of it is there.
-WHOLE = "whole"
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """A folder of one training's checkpoints, and how many seconds of work may be lost."""
-
-    folder: Path
-    seconds: float = 600.0
-
-    def latest(self) -> Path | None:
-        """The newest checkpoint that was written to its end."""
-        found = [path.parent for path in self.folder.glob(f"checkpoint-*/{WHOLE}")]
-        return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+#: What only the tuning of policies makes use of.
+UNUSED = ("processes", "accelerate", "padding_free", "trackers")
 
 
 def train(
@@ -50,20 +37,26 @@ def train(
     tokenizer: Any,
     resources: Resources,
     progress: Progress,
-    checkpoints: Checkpoints | None,
+    work: Path | None,
 ) -> tuple[Any, list[Step]]:
-    """Train a classifier, from its newest checkpoint if there is one; the model, LoRA merged, and a Step
-    per update.
+    """Train a classifier, from its newest checkpoint in `work` if there is such; the model, LoRA merged,
+    and a Step per update.
 
     The padding id of model and tokenizer becomes one that ends no answer, as a decoder's reward is read
     at the last token that is not padding.
     """
+    _refuse_unused(resources)
     _set_padding(model, tokenizer, pairs)
+    start = newest(work) if work else None
+    if work:
+        keep_only(work, start)
     with tempfile.TemporaryDirectory() as scratch, quiet():
-        kept = checkpoints or Checkpoints(Path(scratch), math.inf)
-        trainer = _trainer(config, pairs, model, tokenizer, kept, resources)
+        arguments = _arguments(config, len(pairs), resources, model.device.type == "cpu")
+        arguments.output_dir = str(work / FOLDER if work else scratch)
+        if not work:
+            arguments.set_save("no")
+        trainer = _trainer(config, pairs, model, tokenizer, arguments)
         trainer.follow(pairs, resources.micro_batch, progress)
-        start = kept.latest()
         trainer.train(resume_from_checkpoint=str(start) if start else None)
         trained = trainer.accelerator.unwrap_model(trainer.model)
     if config.lora:
@@ -71,13 +64,27 @@ def train(
     return trained.to(dtype=_dtype(config)), trainer.steps()
 
 
+def newest(work: Path) -> Path | None:
+    """The last checkpoint that was written to its end."""
+    whole = (path.parent for path in (work / FOLDER).glob(f"{PREFIX}*/{MARK}"))
+    return max(whole, key=step_of, default=None)
+
+
+def _refuse_unused(resources: Resources) -> None:
+    fields = Resources.model_fields
+    for name in UNUSED:
+        if getattr(resources, name) != fields[name].get_default(call_default_factory=True):
+            raise RecipeError(
+                f"resources.reward.{name}: reward training has no such thing: remove it"
+            )
+
+
 def _trainer(
     config: RewardTraining,
     pairs: list[Pair],
     model: Any,
     tokenizer: Any,
-    checkpoints: Checkpoints,
-    resources: Resources,
+    arguments: Any,
 ) -> Any:
     import peft
     import trl
@@ -91,11 +98,10 @@ def _trainer(
     )
     trainer = type("RewardTrainer", (_Steps, trl.RewardTrainer), {})(
         model=model,
-        args=_arguments(config, len(pairs), checkpoints, model.device.type == "cpu"),
+        args=arguments,
         train_dataset=Dataset.from_dict({"place": list(range(len(pairs)))}),
         processing_class=tokenizer,
         peft_config=lora,
-        callbacks=[_saving(checkpoints)],
     )
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
@@ -103,12 +109,11 @@ def _trainer(
     return trainer
 
 
-def _arguments(config: RewardTraining, count: int, checkpoints: Checkpoints, cpu: bool) -> Any:
+def _arguments(config: RewardTraining, count: int, resources: Resources, cpu: bool) -> Any:
     import trl
 
     steps = math.ceil(config.epochs * math.ceil(count / config.batch_size))
     arguments = trl.RewardConfig(
-        output_dir=str(checkpoints.folder),
         seed=config.seed,
         per_device_train_batch_size=config.batch_size,
         num_train_epochs=config.epochs,
@@ -119,10 +124,11 @@ def _arguments(config: RewardTraining, count: int, checkpoints: Checkpoints, cpu
         max_length=None,
         use_cpu=cpu,
         bf16=config.dtype == "bfloat16",
-        gradient_checkpointing=not cpu,
+        gradient_checkpointing=resources.gradient_checkpointing,
         dataloader_pin_memory=not cpu,
         remove_unused_columns=False,
-        save_strategy="no",  # `_saving` asks for checkpoints
+        save_strategy="steps",
+        save_steps=resources.checkpoint_every,
         save_total_limit=2,
         logging_steps=1,
         report_to=[],
@@ -146,24 +152,6 @@ def _set_padding(model: Any, tokenizer: Any, pairs: list[Pair]) -> None:
     pad = fitting[0] if fitting else known[0]
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
     model.config.get_text_config().pad_token_id = pad
-
-
-def _saving(checkpoints: Checkpoints) -> Any:
-    """The trainer's callback that asks for a checkpoint now and then, and marks it when it is whole."""
-    from transformers import TrainerCallback
-
-    class Saving(TrainerCallback):
-        last = time.monotonic()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if time.monotonic() - self.last >= checkpoints.seconds:
-                control.should_save = True
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            (checkpoints.folder / f"checkpoint-{state.global_step}" / WHOLE).touch()
-            self.last = time.monotonic()
-
-    return Saving()
 
 
 class _Steps:
@@ -247,11 +235,15 @@ class _Steps:
             self.progress(self.state.global_step, self.state.max_steps, f"loss {logs['loss']:.3g}")
         super().log(logs, start_time)  # type: ignore[misc]
 
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        """As transformers does (TRL adds a model card), and marked when it is whole."""
+        import transformers
+
+        transformers.Trainer._save_checkpoint(self, model, trial)
+        mark(Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}")
+
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # the ids are ready
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        pass  # not for checkpoints
 
     def _send_telemetry(self) -> None:
         pass  # TRL would call home

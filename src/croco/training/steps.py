@@ -59,6 +59,8 @@ class Steps:
     def training_step(self: Any, model: Any, inputs: dict[str, int], _: Any = None) -> Any:
         """The loss of an optimizer step, its gradient summed over the micro batches."""
         rows = self.rows_of(inputs["step"])
+        if not rows:
+            return self._nothing()
         world, tokens = self.accelerator.num_processes, [row.tokens for row in rows]
         own = parts(
             range(len(rows)), tokens, self.micro_batch, self.accelerator.process_index, world
@@ -72,6 +74,13 @@ class Steps:
                 loss += super().training_step(model, self.batch_of(taken, rows))  # type: ignore[misc]
         self._sum_up(rows)
         return loss
+
+    def _nothing(self: Any) -> Any:
+        """A step without examples, as online training may have: no gradient, so no weight changes."""
+        import torch
+
+        self.sums["loss"] = math.nan
+        return torch.zeros((), device=self.args.device)
 
     @contextlib.contextmanager
     def _synchronised(self: Any, model: Any, last: bool) -> Any:
