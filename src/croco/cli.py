@@ -13,7 +13,15 @@ import typer
 
 from croco import cli_reward
 from croco.cli_audit import audit
-from croco.cli_cluster import bring, cancel, detached, jobs_of, print_logs, say_orders
+from croco.cli_cluster import (
+    bring,
+    cancel,
+    detached,
+    jobs_of,
+    print_logs,
+    refuse_detached,
+    say_orders,
+)
 from croco.cli_compare import compare
 from croco.cli_contamination import checks, contamination
 from croco.cli_doctor import doctor
@@ -74,6 +82,8 @@ def run(
 
     current, every = _open(recipe, _with(set_, on), None, home)
     stages = cut(every, until)
+    if detach:
+        refuse_detached(current)
     if strict:
         wanted = stages.keys() | {name for name in checks(every) for name in cut(every, name)}
         stages = {name: stage for name, stage in every.items() if name in wanted}

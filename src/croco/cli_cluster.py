@@ -37,15 +37,19 @@ def say_orders(run: Run, stages: Mapping[str, Stage]) -> None:
         typer.echo(command(order))
 
 
-def detached(run: Run, stages: Mapping[str, Stage]) -> None:
-    """Submit all that is owed, and leave; RecipeError where the executor watches over its work."""
-    from croco import executors
-
-    executor: Any = executors.load(run.recipe.executor, lambda *_: None)
-    if not hasattr(executor, "submit"):
+def refuse_detached(run: Run) -> None:
+    """RecipeError where the executor watches over its work."""
+    if run.recipe.executor.kind != "slurm":
         raise RecipeError(
             f"--detach is for SLURM and the executor is {run.recipe.executor.kind!r}: add --on slurm"
         )
+
+
+def detached(run: Run, stages: Mapping[str, Stage]) -> None:
+    """Submit all that is owed, and leave."""
+    from croco import executors
+
+    executor: Any = executors.load(run.recipe.executor, lambda *_: None)
     made = executor.submit(run, stages)
     for one in made:
         typer.echo(f"{one.stage:28} job {one.job}, {one.tasks} workers")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two nodes of this machine, each with 2 pretended CPUs and one `slot`."""
+    """Two nodes of this machine, each with 2 pretended CPUs, a pretended GPU and one `slot`."""
     pytest.importorskip("ray", reason="the `ray` extra is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -28,7 +28,12 @@ def cluster():
         import ray
         from ray.cluster_utils import Cluster
 
-        node = {"num_cpus": 2, "resources": {"slot": 1}, "object_store_memory": 80 * 2**20}
+        node = {
+            "num_cpus": 2,
+            "num_gpus": 1,
+            "resources": {"slot": 1},
+            "object_store_memory": 80 * 2**20,
+        }
         cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         cluster.more = cluster.add_node(**node)
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -48,7 +53,11 @@ def test_a_node_that_is_lost_costs_nothing_but_time(cluster, recipe, expected, t
     run, stages = run_of(
         recipe,
         tmp_path,
-        *("resources.sample.workers=2", "resources.sample.custom={slot: 1}"),
+        *(
+            "resources.sample.workers=2",
+            "resources.sample.custom={slot: 1}",
+            "resources.sample.gpus=1",
+        ),
     )
     told = []
 

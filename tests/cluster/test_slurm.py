@@ -148,3 +148,12 @@ def test_what_stops_a_worker_is_told_by_the_run(start, slurm, tmp_path):
     _, said = run.communicate(timeout=60)
     assert run.returncode == 1
     assert said.splitlines()[-1] == "croco: the device is on fire: put it out"
+
+
+def test_what_sbatch_refuses_is_the_recipes_mistake(start, slurm, tmp_path):
+    nowhere = "executor.slurm.partition=nowhere"
+    run = start(nowhere, options=["--on", "slurm", "--until", "sample"], env=slurm.env)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "invalid partition specified: nowhere): mend resources.prompts" in said
+    assert len(said.splitlines()) == 1

@@ -180,3 +180,14 @@ def test_help_is_quick(croco):
         croco("--help", check=0)
         times.append(time.monotonic() - start)
     assert min(times) < 0.5
+
+
+def test_only_slurm_can_be_left_alone(croco, recipes, tmp_path):
+    refused(croco("run", recipes / "fake.yaml", "--detach"), "--detach is for SLURM", "--on slurm")
+    assert not list(tmp_path.glob("store"))
+
+
+def test_logs_of_jobs_that_never_were_are_asked_for_in_vain(croco, recipes):
+    croco("run", recipes / "fake.yaml", "--until", "prompts-train", check=0)
+    refused(croco("status", "fake", "--logs", "sample", "0"), "no job", "shard 0 of 'sample'")
+    refused(croco("status", "fake", "--logs", "sampling", "0"), "there is no stage 'sampling'")

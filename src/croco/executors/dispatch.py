@@ -137,9 +137,17 @@ class Dispatch:
                 self.flights[crew.hand(task)] = _Flight(task, place)
         self._begin_again()
         self._let_go()
+        return self._goes_on()
+
+    def _goes_on(self) -> bool:
+        """Whether something owed is under way, can be handed out, or waits for workers that are coming."""
         wanted = self.standing.wanted
-        away = any(wanted(one.task.stage, one.task.shard) for one in self.flights.values())
-        return away or any(crew.coming() for crew in self.crews.values())
+        return (
+            any(wanted(one.task.stage, one.task.shard) for one in self.flights.values())
+            or any(crew.coming() for crew in self.crews.values())
+            # The disk may know of all that is under way before its workers have said so.
+            or any(True for name in self.standing.names for _ in self._waiting(name))
+        )
 
     def _waiting(self, name: str) -> Iterator[Task]:
         """The stage's tasks that may start and were not handed out."""

@@ -71,12 +71,18 @@ class _Shift:
 
     def _next(self) -> list[int]:
         """The next shard for this worker, waited for while others still make its inputs."""
-        while True:
-            self.standing.look()
-            found = list(self.claims.take(self.standing.shards(self.stage.name)))
-            if found or not self._coming():
+        while not (found := self._taken()):
+            coming = self._coming()
+            # Asked in this order: who has left the queue meanwhile may have sealed something before.
+            if (found := self._taken()) or not coming:
                 return found
             time.sleep(POLL)
+        return found
+
+    def _taken(self) -> list[int]:
+        """The shard that this worker has claimed now; empty where none can be had."""
+        self.standing.look()
+        return list(self.claims.take(self.standing.shards(self.stage.name)))
 
     def _coming(self) -> bool:
         """Whether inputs are missing that some job of this run is there to make."""
@@ -84,8 +90,9 @@ class _Shift:
         now = queue.queue() if missing else {}
         if now is None:
             return bool(missing)
-        same = {self.stages[name].identity for name in missing}
-        jobs = [one for one in queue.recorded(self.run) if self.stages[one.stage].identity in same]
+        wanted = {self.stages[name].identity for name in missing}
+        making = [name for name, stage in self.stages.items() if stage.identity in wanted]
+        jobs = [one for one in queue.recorded(self.run) if one.stage in making]
         return any(name in now for one in jobs for name in one.names)
 
 

@@ -133,8 +133,9 @@ class SlurmExecutor:
         try:
             made = executor.map_array(Shift(), [folder] * count, [order.stage] * count)
         except submitit.core.utils.FailedJobError as error:
-            raise StageError(
-                f"stage {order.stage!r}: sbatch refuses its jobs ({str(error).strip()}): mend"
+            words = str(error).strip().splitlines()[0].removeprefix("sbatch: error: ")
+            raise RecipeError(
+                f"stage {order.stage!r}: sbatch refuses its jobs ({words}): mend"
                 f" resources.{stage.kind} or executor.slurm"
             ) from error
         job = str(made[0].job_id).partition("_")[0]
