@@ -64,6 +64,13 @@ class Clock:
         if now - self._written > SELDOM:
             self.write()
 
+    def stop(self) -> None:
+        """Work ends, or pauses; what it took since the last rows counts as well."""
+        now = time.monotonic()
+        self.pace.seconds += now - self._counted
+        self._counted = now
+        self.write()
+
     def write(self) -> None:
         """Write the file now."""
         self._written = time.monotonic()
