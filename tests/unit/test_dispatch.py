@@ -29,9 +29,6 @@ class Threads:
     def free(self):
         return 0 if self.busy else 1
 
-    def coming(self):
-        return 0
-
     def hand(self, task):
         self.busy = True
         landed = Future()
