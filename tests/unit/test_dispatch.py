@@ -82,6 +82,22 @@ def test_the_earliest_stage_comes_first_so_that_models_change_seldom(bring):
     assert [stage for stage, _ in crew.did] == ["prompts-train", *["sample"] * 4, *["score"] * 4]
 
 
+class Flickering(Threads):
+    """One whose worker becomes free between two questions."""
+
+    asked = 0
+
+    def free(self):
+        self.asked += 1
+        return 0 if self.asked % 2 else super().free()
+
+
+def test_who_becomes_free_meanwhile_takes_no_later_stages_task(bring):
+    crew = Flickering()
+    bring(crew)
+    assert [stage for stage, _ in crew.did] == ["prompts-train", *["sample"] * 4, *["score"] * 4]
+
+
 def test_what_was_done_is_not_handed_out_again(bring):
     bring(Threads())
     crew = Threads()

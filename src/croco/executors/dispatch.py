@@ -124,11 +124,16 @@ class Dispatch:
 
     def _hand_out(self) -> bool:
         """Give tasks to free workers; whether anything is under way."""
+        full = set()
         for name in self.standing.names:
             place = self.places[name]
+            if place in full:
+                continue
             for task in self._waiting(name):
                 crew = self._crew(name)
                 if crew is None or not crew.free():
+                    # Who becomes free meanwhile takes this stage's next, not one of a later stage.
+                    full.add(place)
                     break
                 self.flights[crew.hand(task)] = _Flight(task, place)
         self._begin_again()
