@@ -4,8 +4,8 @@
 
 `plan` plans 1,000,000 prompts x 4 languages x 64 samples. `slice` samples, scores and pairs a hundredth of
 that by two workers of this machine: the coordinating process's memory while it goes on, and its overhead
-per shard, both as its own CPU time and as the time that its workers were not at work. `status` looks at a
-run of 2,000 shards, of which a quarter is still owed in the last stage.
+per shard, both as its own CPU time and as the time that its workers were not at work, their start
+included. `status` looks at a run of 2,000 shards, of which a quarter is still owed in the last stage.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def planned(prompts: int = 1_000_000) -> dict[str, object]:
         }
 
 
-def sliced(prompts: int = 10_000, shards: int = 100) -> dict[str, object]:
+def sliced(prompts: int = 10_000, shards: int = 400) -> dict[str, object]:
     """Sample, score and pair, watched from outside."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -45,7 +45,8 @@ class Clock:
     def __init__(self, folder: Path, devices: int) -> None:
         self.path = folder / f"pace-{writer()}.json"
         machine = f"{platform.node()}: {platform.machine()}, {os.cpu_count()} cores"
-        self.pace = Pace(devices=devices, machine=machine)
+        before = _read(self.path)  # this process may come back to a stage
+        self.pace = before or Pace(devices=devices, machine=machine)
         self._written = self._counted = time.monotonic()
 
     def start(self) -> None:
@@ -64,6 +65,13 @@ class Clock:
         if now - self._written > SELDOM:
             self.write()
 
+    def stop(self) -> None:
+        """Work ends, or pauses; what it took since the last rows counts as well."""
+        now = time.monotonic()
+        self.pace.seconds += now - self._counted
+        self._counted = now
+        self.write()
+
     def write(self) -> None:
         """Write the file now."""
         self._written = time.monotonic()
@@ -75,11 +83,14 @@ class Clock:
 
 def paces(folder: Path) -> list[Pace]:
     """The paces of all processes that have worked in a folder; one that cannot be read is left out."""
-    found = []
-    for path in folder.glob("pace-*.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            found.append(Pace(**json.loads(path.read_text())))
-    return found
+    found = [_read(path) for path in folder.glob("pace-*.json")]
+    return [pace for pace in found if pace]
+
+
+def _read(path: Path) -> Pace | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Pace(**json.loads(path.read_text()))
+    return None
 
 
 def rates(found: Iterable[Pace]) -> Mapping[str, float]:

@@ -75,7 +75,7 @@ class RowWork:
         for shard in [s for s in shards if self.left.get(s) == set()]:
             self._seal(shard)
         self.notify(self.stage.name, *self.rate.end())
-        self.clock.write()
+        self.clock.stop()
         self.artifact.tidy()
 
     @property

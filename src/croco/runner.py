@@ -145,7 +145,7 @@ def _work_whole(stage: Stage, context: Context, artifact: Artifact, notify: Noti
     for shard, part in enumerate(_parted(stage, rows)):
         artifact.seal(shard, part)
     clock.add(0, len(rows), len(rows), len(rows))
-    clock.write()
+    clock.stop()
     artifact.tidy()
     notify(stage.name, 1, 1, f"{len(rows)} rows")
 
@@ -187,7 +187,7 @@ class _ShardWork:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        self.clock.write()
+        self.clock.stop()
         self.artifact.tidy()
 
     def _seal(self, shard: int) -> int:

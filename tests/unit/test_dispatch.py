@@ -29,9 +29,6 @@ class Threads:
     def free(self):
         return 0 if self.busy else 1
 
-    def coming(self):
-        return 0
-
     def hand(self, task):
         self.busy = True
         landed = Future()
@@ -81,6 +78,22 @@ def test_a_worker_that_says_late_that_it_is_done_ends_nothing(bring):
 
 def test_the_earliest_stage_comes_first_so_that_models_change_seldom(bring):
     crew = Threads()
+    bring(crew)
+    assert [stage for stage, _ in crew.did] == ["prompts-train", *["sample"] * 4, *["score"] * 4]
+
+
+class Flickering(Threads):
+    """One whose worker becomes free between two questions."""
+
+    asked = 0
+
+    def free(self):
+        self.asked += 1
+        return 0 if self.asked % 2 else super().free()
+
+
+def test_who_becomes_free_meanwhile_takes_no_later_stages_task(bring):
+    crew = Flickering()
     bring(crew)
     assert [stage for stage, _ in crew.did] == ["prompts-train", *["sample"] * 4, *["score"] * 4]
 

@@ -44,10 +44,6 @@ class Crew(Protocol):
         """How many have nothing to do."""
         ...
 
-    def coming(self) -> int:
-        """How many are still to begin, when whoever gives devices has some."""
-        ...
-
     def hand(self, task: Task) -> Future[None]:
         """Give a task to a free worker; the future has WorkerDiedError where it did not come back."""
         ...
@@ -93,7 +89,7 @@ class Dispatch:
         self.run, self.stages, self.hire = run, stages, hire
         self.places = {name: place_of(stage) for name, stage in stages.items()}
         self.standing = Standing(run, stages)
-        self.attempts = attempts
+        self.attempts, self.notify = attempts, notify
         self.teller = Teller(self.standing, notify)
         self.crews: dict[Any, Crew] = {}
         self.flights: dict[Future[None], _Flight] = {}
@@ -110,7 +106,7 @@ class Dispatch:
             while self._hand_out():
                 done, _ = wait(self.flights, timeout=TICK, return_when=FIRST_COMPLETED)
                 if not self.flights:
-                    time.sleep(BEAT)
+                    self._wait()
                 for future in done:
                     self._land(future, self.flights.pop(future))
                 if time.monotonic() - looked > TICK:
@@ -128,11 +124,16 @@ class Dispatch:
 
     def _hand_out(self) -> bool:
         """Give tasks to free workers; whether anything is under way."""
+        full = set()
         for name in self.standing.names:
             place = self.places[name]
+            if place in full:
+                continue
             for task in self._waiting(name):
                 crew = self._crew(name)
                 if crew is None or not crew.free():
+                    # Who becomes free meanwhile takes this stage's next, not one of a later stage.
+                    full.add(place)
                     break
                 self.flights[crew.hand(task)] = _Flight(task, place)
         self._begin_again()
@@ -140,14 +141,23 @@ class Dispatch:
         return self._goes_on()
 
     def _goes_on(self) -> bool:
-        """Whether something owed is under way, can be handed out, or waits for workers that are coming."""
+        """Whether something owed is under way, or waits for a worker to be free or to begin."""
         wanted = self.standing.wanted
-        return (
-            any(wanted(one.task.stage, one.task.shard) for one in self.flights.values())
-            or any(crew.coming() for crew in self.crews.values())
-            # The disk may know of all that is under way before its workers have said so.
-            or any(True for name in self.standing.names for _ in self._waiting(name))
-        )
+        under_way = any(wanted(one.task.stage, one.task.shard) for one in self.flights.values())
+        return under_way or self._next_waiting() is not None
+
+    def _next_waiting(self) -> str | None:
+        """The first stage with a task that waits for a worker."""
+        return next((name for name in self.standing.names for _ in self._waiting(name)), None)
+
+    def _wait(self) -> None:
+        """Wait for workers that have not begun, such as for a place on a cluster, and say so."""
+        name = self._next_waiting()
+        if name is not None:
+            shards = self.stages[name].shards
+            done = shards - len(self.standing.owed[name])
+            self.notify(name, done, shards, "shards, waiting for workers to begin")
+        time.sleep(BEAT)
 
     def _waiting(self, name: str) -> Iterator[Task]:
         """The stage's tasks that may start and were not handed out."""

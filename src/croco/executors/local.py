@@ -115,10 +115,6 @@ class Processes:
         """How many have nothing to do."""
         return len(self._pools) - len(self._busy)
 
-    def coming(self) -> int:
-        """None: they begin at once."""
-        return 0
-
     def hand(self, task: Task) -> Future[None]:
         """Give a task to the first free one; one that died is replaced."""
         place = next(k for k in range(len(self._pools)) if k not in self._busy)

@@ -93,18 +93,15 @@ class Actors:
         make = ray.remote(Hand).options(**options, max_restarts=-1, max_task_retries=attempts)
         self._all = [make.remote(str(Path.cwd())) for _ in range(hands(stage))]
         self._free: list[Any] = []
-        self._begun = 0
         self._closed = False
         for actor in self._all:
-            actor.ready.remote().future().add_done_callback(lambda done, a=actor: self._begin(a))
+            actor.ready.remote().future().add_done_callback(
+                lambda done, one=actor: self._free.append(one)
+            )
 
     def free(self) -> int:
         """How many run and have nothing to do."""
         return len(self._free)
-
-    def coming(self) -> int:
-        """How many have not begun to run."""
-        return len(self._all) - self._begun
 
     def hand(self, task: Task) -> Future[None]:
         """Give a task to a free one."""
@@ -119,10 +116,6 @@ class Actors:
         self._closed = True
         for actor in self._all:
             ray.kill(actor)
-
-    def _begin(self, actor: Any) -> None:
-        self._begun += 1
-        self._free.append(actor)
 
     def _land(self, actor: Any, done: Future[CrocoError | None], landed: Future[None]) -> None:
         self._free.append(actor)

@@ -6,10 +6,11 @@ All stages are submitted at once, each waiting for its inputs'. Workers take sha
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from typing import Any
 
 import submitit
@@ -131,7 +132,8 @@ class SlurmExecutor:
         )
         folder, count = str(run.absolute().folder), order.workers
         try:
-            made = executor.map_array(Shift(), [folder] * count, [order.stage] * count)
+            with redirect_stderr(io.StringIO()):  # submitit shows sbatch's own words there as well
+                made = executor.map_array(Shift(), [folder] * count, [order.stage] * count)
         except submitit.core.utils.FailedJobError as error:
             words = str(error).strip().splitlines()[0].removeprefix("sbatch: error: ")
             raise RecipeError(
