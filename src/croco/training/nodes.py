@@ -92,8 +92,15 @@ def by_ray(folder: Path, resources: Resources, cpu: bool, told: Path) -> Iterato
     thread = threading.Thread(target=fit, daemon=True)
     told.unlink(missing_ok=True)
     thread.start()
-    read = 0
-    running = True
+    yield from _followed(thread, told)
+    if failed and not (folder / "error.json").exists():
+        words = str(failed[0]).splitlines() or [type(failed[0]).__name__]
+        raise EngineError(f"Ray Train stopped ({words[-1]}): see Ray's logs of its workers")
+
+
+def _followed(thread: threading.Thread, told: Path) -> Iterator[str]:
+    """The lines of a file as they are written, until a thread has ended."""
+    read, running = 0, True
     while running:
         thread.join(1.0)
         running = thread.is_alive()
@@ -102,9 +109,6 @@ def by_ray(folder: Path, resources: Resources, cpu: bool, told: Path) -> Iterato
             whole, newline, _ = file.read().rpartition(b"\n")
             read += len(whole) + len(newline)
             yield from whole.decode(errors="replace").splitlines()
-    if failed and not (folder / "error.json").exists():
-        words = str(failed[0]).splitlines() or [type(failed[0]).__name__]
-        raise EngineError(f"Ray Train stopped ({words[-1]}): see Ray's logs of its workers")
 
 
 def _train(config: dict[str, Any]) -> None:
