@@ -1,5 +1,6 @@
 """A real llama.cpp server on loopback: MODEL.gguf PORT PARALLEL CONTEXT (of each answer)."""
 
+import os
 import sys
 import threading
 
@@ -15,7 +16,9 @@ def main():
     params.n_parallel = parallel
     params.n_ctx = context * parallel
     params.kv_unified = False
-    params.cpuparams.n_threads = 2
+    # Its threads wait by spinning: more than there are cores for, and all stand still.
+    params.cpuparams.n_threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    params.cpuparams_batch.n_threads = params.cpuparams.n_threads
     server = xllamacpp.Server(params)
     print("ready", server.listening_address, flush=True)
     threading.Event().wait()
