@@ -79,7 +79,7 @@ def test_the_stored_ids_are_trained_on_and_the_loss_covers_the_responses(
     assert (*cut, EOS) not in {ids for ids, _ in found}
 
 
-@pytest.mark.parametrize("epochs", [1, 4])  # with the reference in each step, or computed before
+@pytest.mark.parametrize("epochs", [1, 4])
 def test_the_first_dpo_loss_is_ln_2(source: Path, tmp_path: Path, epochs: int) -> None:
     steps = run(source, tmp_path / "out", epochs=epochs)
     assert steps[0].loss == pytest.approx(math.log(2), abs=1e-5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from croco.training.log import read
 
@@ -39,3 +40,22 @@ def newest(work: Path, log: Path) -> Path | None:
     found = (path.parent for path in (work / FOLDER).glob(f"{PREFIX}*/{MARK}"))
     whole = [path for path in found if logged.issuperset(range(1, step_of(path) + 1))]
     return max(whole, key=step_of, default=None)
+
+
+class Marked:
+    """What is laid over any TRL trainer: whole checkpoints are marked, ids are taken as they are, and
+    nothing calls home."""
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        """As transformers does (TRL adds a model card), and marked when it is whole."""
+        import transformers
+
+        transformers.Trainer._save_checkpoint(self, model, trial)
+        if self.accelerator.is_main_process:
+            mark(Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}")
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        pass

@@ -21,7 +21,7 @@ from croco.rewards.encoding import Row
 from croco.rewards.passes import padding
 from croco.settings import Resources
 from croco.stage import Progress
-from croco.training.checkpoints import FOLDER, MARK, PREFIX, keep_only, mark, step_of
+from croco.training.checkpoints import FOLDER, MARK, PREFIX, Marked, keep_only, step_of
 from croco.training.reward_pairs import Pair, check_finite
 
 WARMUP_SHARE = 0.1
@@ -154,7 +154,7 @@ def _set_padding(model: Any, tokenizer: Any, pairs: list[Pair]) -> None:
     model.config.get_text_config().pad_token_id = pad
 
 
-class _Steps:
+class _Steps(Marked):
     """What is laid over TRL's trainer: our token ids, micro batches inside a step, and the curve."""
 
     def follow(self: Any, pairs: list[Pair], micro_batch: int, progress: Progress) -> None:
@@ -234,19 +234,6 @@ class _Steps:
             self.sums = defaultdict(float)
             self.progress(self.state.global_step, self.state.max_steps, f"loss {logs['loss']:.3g}")
         super().log(logs, start_time)  # type: ignore[misc]
-
-    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
-        """As transformers does (TRL adds a model card), and marked when it is whole."""
-        import transformers
-
-        transformers.Trainer._save_checkpoint(self, model, trial)
-        mark(Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}")
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset  # the ids are ready
-
-    def _send_telemetry(self) -> None:
-        pass  # TRL would call home
 
 
 def _named(chosen: Row, rejected: Row, name: str) -> dict[str, list[int]]:

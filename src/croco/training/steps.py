@@ -13,13 +13,12 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from croco.errors import EngineError
 from croco.records import Step
 from croco.training import Example
-from croco.training.checkpoints import mark
+from croco.training.checkpoints import Marked
 from croco.training.heads import row_of
 from croco.training.schedule import parts
 
@@ -27,7 +26,7 @@ from croco.training.schedule import parts
 LOGGED = ("logps/chosen", "logps/rejected", "rewards/margins", "rewards/accuracies")
 
 
-class Steps:
+class Steps(Marked):
     """What is laid over both TRL trainers."""
 
     def follow(
@@ -142,22 +141,8 @@ class Steps:
         rate = self.tokens / (time.monotonic() - self.started)
         self.progress(step, len(self.plan), f"loss {row.loss:.3g}, {rate:.0f} tok/s")
 
-    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
-        """As transformers does (TRL adds a model card), and marked when it is whole."""
-        import transformers
-
-        transformers.Trainer._save_checkpoint(self, model, trial)
-        if self.accelerator.is_main_process:
-            mark(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset  # the ids are ready
-
     def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
         return dataset  # the examples have them
-
-    def _send_telemetry(self) -> None:
-        pass  # TRL would call home
 
 
 class DpoSteps(Steps):
