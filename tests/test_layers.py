@@ -42,7 +42,7 @@ LAYERS = [
     },
     {"recipe", "recipe_file"},
     {"stage", "rounds"},
-    {"store", "journal", "pace", "provenance", "runs"},
+    {"store", "describing", "journal", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},
     {

@@ -130,7 +130,7 @@ def plan(
     _say(f"{'':5} {'stage':28} {'identity':18} {'shards':>9} {HEAD}")
     for line, cost in zip(planned, each, strict=True):
         shards = f"{line.shards_done}/{line.shards}"
-        words = f"{line.state:5} {line.stage:28} {line.identity:18} {shards:>9} {cost}  {line.why}"
+        words = f"{line.state:5} {line.stage:28} {_short(line.identity):18} {shards:>9} {cost}  {line.why}"
         typer.echo(words.rstrip())
     if any(line.state != "done" for line in planned):
         typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
@@ -250,6 +250,12 @@ def _saved(name: str, home: Path) -> tuple[Run, dict[str, Stage]]:
     current = Run.load(home, name)
     current.store.check()
     return current, pipeline.build(current.recipe)
+
+
+def _short(identity: str) -> str:
+    """The beginning of an identity, as people tell artifacts apart."""
+    kind, _, digits = identity.rpartition("-")
+    return f"{kind}-{digits[:8]}"
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from croco.errors import RecipeError
+from croco.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
     from croco.models import ModelRef
@@ -48,8 +48,7 @@ def _tuned(home: Path, name: str, arm: str) -> Tuned:
     The run's own link says which training that is: data files that are gone, or another version of CroCo,
     do not matter.
     """
-    import json
-
+    from croco import describing
     from croco.models import ModelRef
     from croco.provenance import provenance
     from croco.recipe import Recipe
@@ -69,7 +68,9 @@ def _tuned(home: Path, name: str, arm: str) -> Tuned:
         raise RecipeError(
             f"arm {arm!r} of run {name!r} is not trained yet in {home}: run its recipe first"
         )
-    described = json.loads((root / "stage.json").read_text("utf-8"))
+    described = describing.read(root)
+    if described is None:
+        raise DataError(f"{root} has no {describing.NAME}: run the recipe again")
     about = {
         "run": name,
         "arm": arm,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from croco.cli_audit import Subject, checked, examine, present
+from croco.describing import differences
 from croco.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """Eight hex digits over what is trained, on what, and what is held out."""
-        text = json.dumps(self.recipe, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        """32 hex digits over what is trained, on what, and what is held out."""
+        from croco.stage import digest_of
+
+        return digest_of(self.recipe)
 
 
 @app.command()
@@ -184,8 +185,9 @@ def _is_done(out: Path, job: Job) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        done = json.loads(record.read_text("utf-8"))["identity"] == job.identity
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(record.read_text("utf-8"))
+        done = found["identity"] == job.identity and not differences(found["recipe"], job.recipe)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         done = False
     if not done:
         raise RecipeError(f"{out} exists and is not what this would train: name a new folder")

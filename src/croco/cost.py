@@ -6,14 +6,14 @@ the user gives; then bounds from the recipe, which are marked as such.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from croco.errors import RecipeError
+from croco import describing
+from croco.errors import DataError, RecipeError
 from croco.pace import paces, rates
 from croco.plan import Line
 from croco.promptcount import prompts_in
@@ -178,10 +178,10 @@ class Costs:
             return []
         wanted = _of_speed(stage.recipe, key)
         found = []
-        for path in self.run.store.root.glob(f"{stage.kind}-*/stage.json"):
-            with suppress(ValueError, KeyError, TypeError, OSError):
-                if _of_speed(json.loads(path.read_text())["recipe"], key) == wanted:
-                    found.append(path.parent)
+        for path in self.run.store.root.glob(f"{stage.kind}-*"):
+            with suppress(DataError, KeyError, TypeError, OSError):
+                if _of_speed((describing.read(path) or {})["recipe"], key) == wanted:
+                    found.append(path)
         return found
 
 

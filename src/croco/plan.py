@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from croco import journal
+from croco import describing, journal
 from croco.errors import RecipeError
 from croco.pace import paces
 from croco.records import Failure
@@ -65,7 +64,7 @@ def _line(run: Run, stage: Stage) -> Line:
     in_work, failed_in_work = _in_work(artifact, owed)
     rows = sum(count for count, _ in found) + in_work
     failed = [one for _, own in found for one in own] + failed_in_work
-    state: State = "owed" if (artifact.root / "stage.json").exists() else "new"
+    state: State = "owed" if (artifact.root / describing.NAME).exists() else "new"
     why = _why_new(run, stage) if state == "new" else ""
     return Line(
         stage.name,
@@ -91,32 +90,10 @@ def _in_work(artifact: Artifact, owed: Container[int]) -> tuple[int, list[Failur
 def _why_new(run: Run, stage: Stage) -> str:
     """Which fields differ from what the run last had under this name."""
     before = run.linked(stage.name)
-    described = before / "stage.json" if before else None
-    if described is None or not described.exists():
+    described = describing.read(before) if before else None
+    if described is None:
         return "never made"
-    old, new = json.loads(described.read_text())["recipe"], stage.recipe
-    old_flat, new_flat = dict(_flat(old)), dict(_flat(new))
-    keys = sorted(old_flat.keys() | new_flat.keys())
-    changed = [key for key in keys if old_flat.get(key) != new_flat.get(key)]
-    return ", ".join(_change(key, old_flat.get(key), new_flat.get(key)) for key in changed[:4])
-
-
-def _change(key: str, old: Any, new: Any) -> str:
-    where, _, rest = key.partition(".")
-    if where == "inputs":
-        return f"{rest} is new"
-    return f"{rest or where}: {old} -> {new}"
-
-
-def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else key)
-    elif isinstance(values, list) and any(isinstance(value, dict | list) for value in values):
-        for index, value in enumerate(values):
-            yield from _flat(value, f"{prefix}[{index}]")
-    else:
-        yield prefix, values
+    return ", ".join(describing.differences(described["recipe"], stage.recipe)[:4])
 
 
 def life(store: Store, stages: Mapping[str, Stage], id: str) -> Iterator[tuple[str, Any]]:

@@ -129,9 +129,14 @@ class Stage:
 
     @cached_property
     def identity(self) -> str:
-        """The kind and 8 hex digits of the recipe's SHA-256."""
-        text = json.dumps(self.recipe, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        """The kind and 32 hex digits of the recipe's SHA-256."""
+        return f"{self.kind}-{digest_of(self.recipe)}"
+
+
+def digest_of(recipe: Any) -> str:
+    """32 hex digits of the SHA-256 of plain JSON values."""
+    text = json.dumps(recipe, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def shard_of(id: str, shards: int) -> int:

@@ -18,7 +18,6 @@ the folder may work in it at once.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from croco import describing
 from croco.errors import DataError
 from croco.journal import Journal, whole_lines
 from croco.records import Failure
@@ -37,7 +37,8 @@ from croco.stage import Stage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+#: Raised where an older version's artifacts would be misread; 2: identities of 32 hex digits.
+FORMAT = 2
 #: How sealed shards are packed: LZ4 is as small as Snappy on text and read twice as fast.
 COMPRESSION = "lz4"
 #: A row group's size in memory, so that a shard can be read in pieces.
@@ -52,9 +53,10 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._checked: set[str] = set()
 
     def open(self) -> Store:
-        """The store, made if missing; DataError where a newer CroCo wrote it."""
+        """The store, made if missing; DataError where a CroCo of another format wrote it."""
         marker = self.root / "format.json"
         if not marker.exists():
             self.root.mkdir(parents=True, exist_ok=True)
@@ -73,43 +75,43 @@ class Store:
         if not marker.exists():
             return
         try:
-            found = json.loads(marker.read_text())["format"]
+            found = int(json.loads(marker.read_text())["format"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{marker} is damaged: restore it or use another folder") from error
         if found != FORMAT:
+            remedy = (
+                "give --home another folder, or move this one's `store` and `runs` away"
+                if found < FORMAT
+                else "upgrade croco-llm or use another folder"
+            )
             raise DataError(
                 f"{marker}: the store has format {found} and this version of CroCo reads {FORMAT}:"
-                " upgrade croco-llm or use another folder"
+                f" {remedy}"
             )
 
     def artifact(self, stage: Stage) -> Artifact:
-        """The artifact of a stage, whether it exists yet or not."""
-        return Artifact(self.root / stage.identity, stage.record, stage.shards)
+        """The artifact of a stage, whether it exists yet or not; DataError where another recipe made it."""
+        root = self.root / stage.identity
+        if stage.identity not in self._checked and describing.check(root, stage.recipe):
+            self._checked.add(stage.identity)
+        return Artifact(root, stage.record, stage.shards)
 
     def begin(self, stage: Stage, provenance: dict[str, Any]) -> Artifact | None:
         """Describe a stage's artifact, and the artifact that it grows from, if there is one.
 
-        Which one that is, is written down: whoever goes on with the work takes the same.
+        Which one that is, is written down: whoever goes on with the work takes the same. Raises
+        DataError where another recipe made the artifact.
         """
         root = self.root / stage.identity
         root.mkdir(parents=True, exist_ok=True)
-        if not (root / "stage.json").exists():
-            grown_from = self._nearest(stage) if stage.grows else None
-            described = {"recipe": stage.recipe, "provenance": provenance, "grown_from": grown_from}
-            write_once(root / "stage.json", json.dumps(described, indent=1).encode())
-        source = json.loads((root / "stage.json").read_text()).get("grown_from")
+        if describing.read(root) is None:
+            grown_from = None
+            if stage.grows:
+                grown_from = describing.nearest(self.root, stage.kind, stage.recipe, stage.grows)
+            describing.write(root, stage.recipe, provenance, grown_from)
+        self.artifact(stage)
+        source = (describing.read(root) or {}).get("grown_from")
         return Artifact(self.root / source, stage.record, stage.shards) if source else None
-
-    def _nearest(self, stage: Stage) -> str | None:
-        """The identity of the artifact with the most to give of those that differ in `grows` alone."""
-        wanted, _ = _without(stage.recipe, stage.grows)
-        found = []
-        for path in self.root.glob(f"{stage.kind}-*/stage.json"):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                rest, value = _without(json.loads(path.read_text())["recipe"], stage.grows)
-                if rest == wanted:
-                    found.append((value, path.parent.name))
-        return max(found)[1] if found else None
 
 
 class Artifact:
@@ -281,16 +283,6 @@ class Artifact:
             shutil.rmtree(self.journals, ignore_errors=True)
             for leftover in self.root.glob(".*"):
                 leftover.unlink(missing_ok=True)
-
-
-def _without(recipe: dict[str, Any], path: str) -> tuple[dict[str, Any], Any]:
-    """A recipe without the value at a dotted path, and the value."""
-    name, _, rest = path.partition(".")
-    others = {key: value for key, value in recipe.items() if key != name}
-    if not rest:
-        return others, recipe[name]
-    inner, value = _without(recipe[name], rest)
-    return others | {name: inner}, value
 
 
 def _for_arrow(values: dict[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def test_held_out_prompts_may_not_be_trained_on(croco, project):
 
 def test_a_newer_store_is_refused_untouched(croco, project, tmp_path):
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "format.json").write_text('{"format": 2}')
-    refused(croco("run", project / "recipe.yaml"), "format 2", "upgrade")
+    (tmp_path / "store" / "format.json").write_text('{"format": 99}')
+    refused(croco("run", project / "recipe.yaml"), "format 99", "upgrade")
     assert [p.name for p in (tmp_path / "store").iterdir()] == ["format.json"]
 
 

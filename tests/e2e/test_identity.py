@@ -1,0 +1,54 @@
+"""What enters an identity, and that nothing is used which was made by another recipe."""
+
+import json
+
+import pytest
+
+
+def stages_of(home):
+    return {path.parent.name: path for path in home.glob("store/*-*/stage.json")}
+
+
+@pytest.fixture
+def sampled(croco, recipes, tmp_path):
+    """A home in which the fake recipe was brought to its samples, and a further run of a verb there."""
+    command = [recipes / "fake.yaml", "--until", "sample"]
+    croco("run", *command, check=0)
+    return lambda verb, *more: croco(verb, *command, *more)
+
+
+def test_an_artifact_of_another_recipe_is_not_taken_for_this_ones(croco, sampled, tmp_path):
+    (path,) = (path for name, path in stages_of(tmp_path).items() if name.startswith("sample-"))
+    described = json.loads(path.read_text())
+    described["recipe"]["config"]["seed"] += 1
+    path.write_text(json.dumps(described))
+    for done in (sampled("run"), sampled("plan"), croco("status", "fake")):
+        assert done.returncode == 2
+        assert str(path) in done.stderr
+        assert "seed: " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_damaged_description_is_named(sampled, tmp_path):
+    path = next(iter(stages_of(tmp_path).values()))
+    path.write_text(path.read_text()[:40])
+    done = sampled("run")
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+
+
+def test_an_identity_is_long_enough_to_stand_for_its_recipe(sampled, tmp_path):
+    assert {len(name.rpartition("-")[2]) for name in stages_of(tmp_path)} == {32}
+    assert " sample-" in sampled("plan").stdout
+
+
+def test_an_older_store_is_refused_untouched_with_what_to_do(croco, recipes, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "format.json").write_text('{"format": 1}')
+    for verb in ("run", "plan"):
+        done = croco(verb, recipes / "fake.yaml")
+        assert done.returncode == 2
+        assert "format 1" in done.stderr
+        assert "--home" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["store", "format.json"]
