@@ -14,6 +14,7 @@ LAYERS = [
     {
         "errors",
         "records",
+        "reasoning",
         "schemas",
         "plugins",
         "quiet",
