@@ -24,6 +24,8 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "pair": 2,
     "judge": 2,
     "audit": 2,
+    "reference": 2,
+    "train": 2,
     "report": 3,
 }
 

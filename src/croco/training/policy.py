@@ -44,8 +44,6 @@ def load(config: TrainConfig, policy: ModelRef, start: Path | None, device: str)
     model = _weights(source, precision(config), config.quantized, device)
     if config.lora is None:
         return model
-    if config.quantized:
-        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if start is None:
         return peft.get_peft_model(model, _lora(config.lora))
     _check(start, policy, config.lora)
@@ -53,7 +51,7 @@ def load(config: TrainConfig, policy: ModelRef, start: Path | None, device: str)
 
 
 def frozen(policy: ModelRef, start: Path | None, dtype: Dtype, quantized: bool, device: str) -> Any:
-    """The model to begin with, not to be trained: the reference."""
+    """The model to begin with, not to be trained: the reference, weight by weight what `load` gives."""
     import peft
 
     policy, adapter = models.tuned(policy, start)
@@ -68,26 +66,53 @@ def precision(config: TrainConfig) -> Dtype:
 
 
 def _weights(source: Path, dtype: Dtype, quantized: bool, device: str) -> Any:
+    """A base's weights; of one in 4 bits, what is not quantised (norms, embeddings, head) is float32."""
     import torch
     import transformers
 
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
-    if quantized:
-        options["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=options["dtype"],
-        )
-        options["device_map"] = {"": device}
+    own = getattr(torch, dtype)
+    if not quantized:
+        return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=own)
+    import peft
+
+    form = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=own,
+    )
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(source, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=own, quantization_config=form, device_map={"": device}
+        )
     except ImportError as error:
         if "bitsandbytes" not in str(error):
             raise
         raise EngineError(
             "lora.quantized needs bitsandbytes: pip install 'croco-llm[4bit]'"
         ) from error
+    for module in model.modules():
+        # On some CPUs bitsandbytes would pack weights at the first pass in `eval`, for a kernel that
+        # rounds otherwise and passes no gradient on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+def trained(model: Any) -> dict[str, Any]:
+    """The tensors that training changes, by name."""
+    return {name: own.data for name, own in model.named_parameters() if own.requires_grad}
+
+
+def restore(model: Any, tensors: dict[str, Any]) -> None:
+    """Give weights the tensors they had where their precision was lowered since.
+
+    TRL rounds the adapter of a quantised model to bfloat16, in which most steps of a small learning rate
+    are lost.
+    """
+    for name, own in model.named_parameters():
+        if name in tensors and own.dtype != tensors[name].dtype:
+            own.data = tensors[name].to(own.device)
 
 
 def _lora(config: Lora) -> Any:

@@ -93,8 +93,10 @@ def tuner(job: Job, examples: Sequence[Any], place: Place) -> Any:
     args = _arguments(config, len(plan), place, job.seed)
     transformers.set_seed(job.seed)  # the initial adapter is drawn
     source = models.fetch(job.policy)
+    model = weights.load(config, job.policy, job.start, str(args.device))
+    tensors = weights.trained(model)
     trainer = kind(
-        model=weights.load(config, job.policy, job.start, str(args.device)),
+        model=model,
         args=args,
         train_dataset=Dataset.from_dict({"step": list(range(len(plan)))}),
         processing_class=transformers.AutoTokenizer.from_pretrained(source),
@@ -102,6 +104,7 @@ def tuner(job: Job, examples: Sequence[Any], place: Place) -> Any:
     peft_config = getattr(trainer.model, "peft_config", {})
     if "ref" in peft_config:  # TRL's copy of the first adapter: the reference is known beforehand
         trainer.model.delete_adapter("ref")
+    weights.restore(trainer.model, tensors)
     trainer.precompute_ref_logps, trainer.sft_weight = True, config.sft_weight
     trainer.epochs, trainer.progress = config.epochs, place.progress
     trainer.collate_pairs = collator(trainer.processing_class)
