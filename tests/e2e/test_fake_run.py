@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -22,15 +23,21 @@ def shards(home):
     return {str(p.relative_to(home)): p.read_bytes() for p in home.glob("store/*/shard-*")}
 
 
+def processor_seconds():
+    """What ended children took of the processors: on a busy machine the clock says little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """An undisturbed run of the fake recipe."""
     home = tmp_path_factory.mktemp("finished")
     command = [sys.executable, "-m", "croco", "run", str(FAKE), "--home", str(home)]
-    start = time.monotonic()
+    start = processor_seconds()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 20
+    assert processor_seconds() - start < 20
     return home
 
 
