@@ -187,12 +187,14 @@ def _in_words(summary: dict[str, Any]) -> list[str]:
     if responses["without_prompt"]:
         lines.append(f"  {responses['without_prompt']:,} responses without a prompt")
     if summary["prompts"]["refused"]:
-        lines.append(f"  {summary['prompts']['refused']:,} prompts refused: they cannot be used")
+        lines.append(
+            f"  {summary['prompts']['refused']:,} rows of --prompts refused: refused.jsonl says why"
+        )
     if summary["prompts"]["without_responses"]:
         lines.append(f"  {summary['prompts']['without_responses']:,} prompts without responses")
     if summary["prompts"]["standing_twice"]:
         lines.append(
-            f"  {summary['prompts']['standing_twice']:,} prompts stand twice: the first counts"
+            f"  {summary['prompts']['standing_twice']:,} rows of --prompts repeat a prompt"
         )
     if shares := summary["on_policy"]:
         said = ", ".join(f"{shares[side] or 0:.0%} of the {side}" for side in list(shares)[1:])

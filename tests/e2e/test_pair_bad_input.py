@@ -11,8 +11,10 @@ import pytest
 from exits import refused
 
 from croco import cli
+from croco.errors import DataError
 from croco.pairing import sources
 from croco.pairing.files import Options, pair_files
+from croco.recipe import PairConfig
 
 GOOD = [
     {"id": "p", "lang": "en", "response": text, "reward": reward}
@@ -333,8 +335,12 @@ def test_a_row_with_a_prompt_of_no_turns_has_none(pair, tmp_path):
 def test_prompts_in_parquets_rows_that_are_none(pair, tmp_path, prompt):
     rows = [{**row, "prompt": prompt} for row in GOOD]
     path = parquet(tmp_path / "r.parquet", rows)
-    assert pair(path).used == 3  # there is a prompt in the file of prompts
-    if prompt != 5.5:
+    if prompt == 5.5:  # read as the text "5.5", which is not what the file of prompts asks
+        assert pair(path, asked=()).used == 3
+        with pytest.raises(DataError, match="another prompt"):
+            pair(path)
+    else:
+        assert pair(path).used == 3  # there is a prompt in the file of prompts
         both = written(tmp_path / "r.jsonl", [row | {"prompt": "How?"} for row in GOOD])
         done = pair(path, both, asked=())
         assert done.used == 3
@@ -404,7 +410,7 @@ def test_prompts_and_responses_without_each_other(pair, tmp_path):
     others = [
         GOOD[k] | {"id": id, "lang": lang} for id, lang, k in (("q", "en", 0), ("p", "es", 1))
     ]
-    asked = [PROMPT, PROMPT | {"id": "r"}, PROMPT | {"lang": "fr"}, PROMPT | {"prompt": "Again?"}]
+    asked = [PROMPT, PROMPT | {"id": "r"}, PROMPT | {"lang": "fr"}, PROMPT | {"prompt": "How?\n"}]
     done = pair(
         written(tmp_path / "r.jsonl", [*GOOD, *others, others[0]]),
         asked=[written(tmp_path / "p.jsonl", asked)],
@@ -427,6 +433,130 @@ def test_prompts_and_responses_without_each_other(pair, tmp_path):
     assert read(tmp_path / "out/pairs-en.jsonl")[0]["prompt"][0]["content"] == "How?"
 
 
+def test_a_prompt_with_two_texts_is_refused_and_costs_no_row_that_has_its_own(pair, tmp_path):
+    asked = [PROMPT, PROMPT | {"id": "q"}, PROMPT | {"prompt": "Why?"}, PROMPT]
+    unknown = [GOOD[0] | {"id": "q"}, GOOD[1] | {"id": "q"}]
+    own = [row | {"prompt": "Why?"} for row in GOOD]
+    files = written(tmp_path / "p.jsonl", asked), written(tmp_path / "r.jsonl", [*unknown, *own])
+    done = pair(files[1], asked=[files[0]])
+    assert done.refused == [(1, "unusable prompt"), (3, "unusable prompt")]
+    assert [row["detail"].partition(" ")[0] for row in done.rows] == [
+        f"{files[0]}:3",
+        f"{files[0]}:1",
+    ]
+    assert done.summary["prompts"]["standing_twice"] == 1
+    assert done.pairs == [("best", "worst")] * 2
+    alone = pair(written(tmp_path / "r.jsonl", [*unknown, *GOOD]), asked=[files[0]])
+    assert alone.used == 2  # what the others answer is not known
+    assert alone.summary["responses"]["without_prompt"] == 3
+
+
+# -- Responses to another prompt ------------------------------------------------------------------------
+
+OTHER = "answers another prompt than its pool"
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def asking(prompt, response="x", reward=9.0):
+    return {"id": "p", "lang": "en", "prompt": prompt, "response": response, "reward": reward}
+
+
+def turns(*contents):
+    roles = ["user", "assistant"] * len(contents)
+    return [{"role": role, "content": text} for role, text in zip(roles, contents, strict=False)]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        asking("Why?"),
+        asking(turns("Why?")),
+        asking([SYSTEM, *turns("How?")]),
+        asking(turns("Hi", "Hello", "How?")),
+        LISTED | {"prompt": "Why?"},
+        {"id": "p", "lang": "en", "messages": turns("Why?", "x"), "reward_score": 9.0},
+        {"id": "p", "lang": "en", "messages": turns("Hi", "x", "How?", "x"), "reward": 9.0},
+        {"id": "p", "lang": "en", "messages": [SYSTEM, *turns("How?", "x")], "reward": 9.0},
+        asking("Why?") | {"messages": turns("How?")},
+    ],
+    ids=str,
+)
+def test_a_response_to_another_prompt_is_refused_with_both_places(pair, tmp_path, name, other):
+    first = written(tmp_path / "a.jsonl", [asking("How?", "best", 3.0), GOOD[1] | turned("How?")])
+    rows = [other, asking(" How?\n", "middle", 1.0), other]
+    make = parquet if name.endswith("parquet") else written
+    second = make(tmp_path / name, rows if make is written else [other, other])
+    done = pair(first, second, asked=())
+    assert done.refused == [(1, OTHER), (3 if make is written else 2, OTHER)]
+    assert {row["file"] for row in done.rows} == {str(second)}
+    assert all(row["detail"].endswith(f" {first}:1") for row in done.rows)
+    assert done.pairs == [("best", "worst")]
+    assert done.used == (3 if make is written else 2)
+
+
+def turned(prompt):
+    """The same prompt as turns, with the answer at their end."""
+    return {"messages": turns(prompt, "unused")}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        asking("C\u00f3mo?"),
+        asking("Co\u0301mo?"),
+        asking(turns("C\u00f3mo?")),
+        {"id": "p", "lang": "en", "messages": turns("C\u00f3mo?", "x"), "reward": 9.0},
+        LISTED | {"prompt": "C\u00f3mo? "},
+        asking("C\u00f3mo?") | {"messages": turns("Something else")},
+    ],
+    ids=str,
+)
+def test_one_prompt_in_several_forms_is_one_prompt(pair, tmp_path, row):
+    rows = [asking("C\u00f3mo?"), row, asking("C\u00f3mo?")]
+    asked = written(tmp_path / "p.jsonl", [PROMPT | {"prompt": "C\u00f3mo?"}] * 2)
+    for prompts in ((), (asked,)):
+        done = pair(written(tmp_path / "r.jsonl", rows), asked=prompts, strict=True)
+        assert done.refused == []
+        assert done.used == 2 + len(row.get("responses", ["x"]))
+
+
+def test_rows_that_know_another_prompt_than_the_file_of_prompts_are_refused(pair, tmp_path):
+    path = written(tmp_path / "r.jsonl", [asking("Why?"), *GOOD, asking("How?", "best", 4.0)])
+    asked = written(tmp_path / "p.jsonl", ["", PROMPT])
+    done = pair(path, asked=[asked])
+    assert done.refused == [(1, OTHER)]
+    assert done.rows[0]["detail"].endswith(f" {asked}:2")
+    assert done.used == 4
+
+
+def test_refused_responses_move_no_calibration(tmp_path):
+    """Neither a pool's target nor the level of a language knows of what answers another prompt."""
+    rows = [asking("How?", f"r{k}", float(k)) for k in range(6)]
+    found = []
+    for name, more in (("one", []), ("two", [asking("Why?", "far", 1000.0)])):
+        path = written(tmp_path / f"{name}.jsonl", [*rows, *more])
+        config = PairConfig(scope="multilingual", normalise="zscore")
+        summary = pair_files([path], tmp_path / name, config=config)
+        found.append((read(tmp_path / name / "pairs.jsonl"), summary["pools"]))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [40, 1000],
+)
+def test_the_first_row_of_the_first_file_gives_a_pool_its_prompt(
+    pair, tmp_path, monkeypatch, block
+):
+    monkeypatch.setattr(sources, "BLOCK", block)
+    rows = [LISTED | {"prompt": "How?"}, asking("Why?", "y", 1.0), asking("How?", "c", 0.0)]
+    files = [written(tmp_path / f"{k}.jsonl", rows[::k]) for k in (1, -1)]
+    done = pair(*files, asked=())
+    assert done.refused == [(2, OTHER), (2, OTHER)]
+    assert done.used == 6
+
+
 # -- Strict ---------------------------------------------------------------------------------------------
 
 
@@ -438,6 +568,12 @@ def test_prompts_and_responses_without_each_other(pair, tmp_path):
         (GOOD, [PROMPT, "torn"], ["1 x unusable prompt", "p.jsonl:2"]),
         (GOOD, [PROMPT, PROMPT | {"id": "q"}], ["1 x prompt without responses", "q en"]),
         ([*GOOD, bad(id="q")], [PROMPT], ["1 x responses without a prompt", "q en"]),
+        ([*GOOD, asking("Why?")], [PROMPT], [f"1 x {OTHER}", "r.jsonl:4", "p.jsonl:1"]),
+        (
+            [*GOOD, *[asking("How?")] * 2],
+            [PROMPT, PROMPT | {"prompt": "Why?"}],
+            ["p.jsonl:1", "p.jsonl:2"],
+        ),
     ],
 )
 def test_strict_makes_an_error_of_what_is_left_out(verb, tmp_path, responses, prompts, said):

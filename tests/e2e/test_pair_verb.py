@@ -452,7 +452,7 @@ def test_the_prompt_may_stand_in_the_responses_row(pair, name, rows, prompt):
 
 
 def test_a_file_of_prompts_goes_before_the_rows_own(pair):
-    rows = [one("a", 1.0, prompt="own"), one("b", 0.0, prompt="own")]
+    rows = [one("a", 1.0, prompt=" en asks p"), one("b", 0.0, prompt="en asks p\n")]
     assert pair(rows).pairs[0]["prompt"] == [user("en asks p")]
 
 

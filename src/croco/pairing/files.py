@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
-from croco.arrays import Ints
-from croco.calibration import Calibration, fit
+from croco.calibration import Calibration, Rewards, fit
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
 from croco.pairing.build import Built, build
 from croco.pairing.facts import Facts
+from croco.pairing.matching import Matched, match
 from croco.pairing.output import Format, Ledger, Tables, folder_for, is_written
 from croco.pairing.part import Part
-from croco.pairing.prompts import Prompts, prompts_of, spool_prompts
+from croco.pairing.prompts import Listed, prompts_of, spool_prompts
 from croco.pairing.sources import open_source
 from croco.pairing.spool import Places, Spool
 from croco.pairing.summary import Counts
@@ -41,7 +40,8 @@ class Options:
 
     `lang` is the language of rows that name none, `policy` the model to be tuned (whose responses are
     on-policy), `sft` asks for the best response of each pool too, `strict` makes an error of rows that
-    cannot be used and of prompts and responses without each other. Without `prompted` pairs are made
+    cannot be used, of responses to another prompt than their pool's, and of prompts and responses
+    without each other. Without `prompted` pairs are made
     of responses that have no prompt too, under none.
     """
 
@@ -84,7 +84,7 @@ def pair_files(
         job.refused.add(
             spool.fill(lang, lambda done: notify("read", done // 10**6, megabytes, "MB"))
         )
-        calibration = fit(config.normalise, spool.rewards())
+        calibration = fit(config.normalise, job.rewards())
         for k in range(spool.count):
             notify("pair", k, spool.count, "parts")
             job.pair(k, calibration)
@@ -114,20 +114,34 @@ class _Job:
         self.filtered = Ledger(folder / "filtered.jsonl")
         self.pools: pq.ParquetWriter | None = None
 
+    def rewards(self) -> Iterator[Rewards]:
+        """The rewards of every part, as a calibration takes them: of responses that may be used."""
+        for k in range(self.spool.count):
+            facts, _, _, matched = self._matched(k)
+            yield facts.take(matched.agreeing).rewards
+
     def pair(self, k: int, calibration: Calibration) -> None:
         """Pair the prompts of one part."""
-        facts, places = self.spool.part(k)
-        prompts, twice = prompts_of(self.spool, k)
-        self.counts.prompts += len(prompts)
-        self.counts.prompts_twice += len(twice)
-        keep = self._matched(facts, places, prompts)
-        keep = keep if self.options.prompted else np.arange(len(facts.reward))
+        facts, places, listed, matched = self._matched(k)
+        self.counts.prompts += len(listed.prompts)
+        self.counts.prompts_twice += listed.repeats
+        self.counts.unmatched += matched.lacking
+        self.refused.add([*listed.refused, *matched.refused])
+        self.unmatched.add(matched.unmatched)
+        keep = matched.asked if self.options.prompted else matched.agreeing
         if not keep.size:
             return
-        part = Part(facts.take(keep), places.take(keep), prompts, self.spool)
+        part = Part(facts.take(keep), places.take(keep), listed.prompts, self.spool)
         built = build(part.facts, part.texts, self.config, calibration, self.options.seed)
         self.counts.add(part.facts, built)
         self._write(part, built)
+
+    def _matched(self, k: int) -> tuple[Facts, Places, Listed, Matched]:
+        """The responses of a part with their prompts, compared."""
+        facts, places = self.spool.part(k)
+        listed = prompts_of(self.spool, k)
+        files = [str(source.path) for source in self.spool.sources]
+        return facts, places, listed, match(facts, places, listed.prompts, files)
 
     def finish(self) -> dict[str, Any]:
         """Close all files; the summary. DataError where nothing, or not all that must, could be used."""
@@ -155,27 +169,6 @@ class _Job:
             )
         if self.options.strict and said:
             raise DataError(f"{said}: mend them, or leave --strict out to go on without them")
-
-    def _matched(self, facts: Facts, places: Places, prompts: Prompts) -> Ints:
-        """The responses that have a prompt; prompts and responses without each other are listed."""
-        codes, own = np.unique(facts.prompt * len(facts.langs) + facts.lang, return_inverse=True)
-        keys = [
-            (facts.ids[code // len(facts.langs)], facts.langs[code % len(facts.langs)])
-            for code in codes.tolist()
-        ]
-        known = np.array([key in prompts for key in keys], dtype=bool)[own] | places.has_prompt
-        lacking = np.bincount(own[~known], minlength=len(keys))
-        self.unmatched.add(
-            {"reason": "responses without a prompt", "id": id, "lang": lang, "responses": int(n)}
-            for (id, lang), n in zip(keys, lacking, strict=True)
-            if n
-        )
-        self.unmatched.add(
-            {"reason": "prompt without responses", "id": id, "lang": lang}
-            for id, lang in sorted(prompts.keys() - set(keys))
-        )
-        self.counts.unmatched += int(lacking.sum())
-        return np.flatnonzero(known)
 
     def _write(self, part: Part, built: Built) -> None:
         many = self.config.scope == "multilingual"

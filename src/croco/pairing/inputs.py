@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from croco.arrays import Ints
 from croco.languages import checked_tag
+from croco.pairing.asked import digests
 
 NO_ID, NO_LANG, BAD_LANG = "no id", "no lang", "lang is not a BCP-47 tag"
 NO_TEXT, NO_REWARD, NOT_FINITE = "no response", "no reward", "reward is not a finite number"
@@ -26,7 +27,8 @@ UNEQUAL = "unequal numbers of responses and rewards"
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Responses as columns: id, lang, response, reward, finish_reason, policy, has_prompt.
+    """Responses as columns: id, lang, response, reward, finish_reason, policy, asked (the
+    prompt's digest).
 
     `row` is each one's row in the table it came from, `item` its place in that row. `refused` holds
     rows of the table with the reason.
@@ -40,6 +42,7 @@ class Flat:
 
 def flat(rows: pa.Table, default_lang: str | None) -> Flat:
     """The responses of a table that has the columns of `FORM`; those that cannot be used are refused."""
+    rows = rows.append_column("asked", pa.array(digests(rows["prompt"], rows["messages"])))
     many = pc.is_valid(rows["responses"]).to_numpy(zero_copy_only=False)
     parts, refused = [], []
     if not many.any():  # all rows as they are: texts are not copied
@@ -65,7 +68,7 @@ def flat(rows: pa.Table, default_lang: str | None) -> Flat:
 
 def _single(rows: pa.Table, places: Ints) -> pa.Table:
     """Rows of one response each; `places` are where they come from."""
-    role, said, _ = _last_turns(rows, "role", "content")
+    role, said = _last_turns(rows, "role", "content")
     spoken = pc.if_else(pc.equal(role, "assistant"), said, None)
     return _table(
         rows,
@@ -82,19 +85,11 @@ def _filled(column: Any, other: Any) -> Any:
 
 
 def _last_turns(rows: pa.Table, *fields: str) -> list[pa.Array]:
-    """Fields of each conversation's last turn, null where there is none, and how many turns it has."""
+    """Fields of each conversation's last turn, null where there is none."""
     turns = rows["messages"].combine_chunks()
-    count = pc.fill_null(turns.value_lengths(), 0)
-    sizes = count.to_numpy(zero_copy_only=False)
+    sizes = pc.fill_null(turns.value_lengths(), 0).to_numpy(zero_copy_only=False)
     last = pa.array(np.cumsum(sizes) - 1, mask=sizes == 0)
-    return [*(turns.flatten().field(name).take(last) for name in fields), count]
-
-
-def _has_prompt(rows: pa.Table) -> pa.Array:
-    """Whether a row holds a prompt: as such, or as turns before the response."""
-    role, count = _last_turns(rows, "role")
-    answered = pc.fill_null(pc.equal(role, "assistant"), False)
-    return pc.or_(pc.is_valid(rows["prompt"]), pc.greater(count, answered.cast(count.type)))
+    return [turns.flatten().field(name).take(last) for name in fields]
 
 
 def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[tuple[int, str]]]:
@@ -140,7 +135,7 @@ def _table(
             "reward": reward,
             "finish_reason": finish,
             "policy": pc.coalesce(rows["policy"], rows["model"], ""),
-            "has_prompt": _has_prompt(rows),
+            "asked": rows["asked"],
             "row": pa.array(row, pa.int64()),
             "item": pa.array(item, pa.int64()),
         }

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from croco.arrays import Ints
+from croco.pairing.asked import NONE
 from croco.pairing.build import BARRED, Built
 from croco.pairing.facts import Facts
 from croco.pairing.prompts import Prompts
@@ -123,5 +124,5 @@ class Part:
     def _prompt(self, id: str, lang: str, asked: Response) -> list[dict[str, str]]:
         """The prompt of a file of prompts, or else the one in the response's own row."""
         if (id, lang) in self.known_prompts:
-            return self.known_prompts[id, lang]
-        return prompt_of(asked.values) if self.places.has_prompt[asked.place] else []
+            return self.known_prompts[id, lang].messages
+        return prompt_of(asked.values) if self.places.asked[asked.place] != NONE else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from croco.errors import DataError
 from croco.languages import checked_tag
+from croco.pairing.asked import digest, text_of_turns
 from croco.pairing.sources import SUFFIXES
 from croco.pairing.spool import Spool
 from croco.pairing.values import prompt_of, whole_text
@@ -20,8 +22,34 @@ from croco.records import Key
 
 #: The reason of a prompt's row that cannot be used.
 UNUSABLE = "unusable prompt"
-#: A prompt as messages, by (id, lang).
-Prompts = dict[Key, list[dict[str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt as messages, its digest, and the file and line (or row) where it is."""
+
+    messages: list[dict[str, str]]
+    digest: int
+    file: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """`FILE:LINE`."""
+        return f"{self.file}:{self.line}"
+
+
+#: Prompts by (id, lang).
+Prompts = dict[Key, Asked]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The prompts of a part, how many rows repeat one of them, and the rows that are refused."""
+
+    prompts: Prompts
+    repeats: int
+    refused: list[dict[str, Any]]
 
 
 def spool_prompts(
@@ -38,32 +66,44 @@ def spool_prompts(
                 try:
                     id, lang, messages = _prompt(text, default_lang)
                 except (ValueError, RecursionError) as error:
-                    yield _refused(path, line, str(error))
+                    yield _refused(str(path), line, str(error))
                     continue
-                row = json.dumps([id, lang, messages], ensure_ascii=False)
+                asked = Asked(messages, digest(text_of_turns(messages)), str(path), line)
+                row = json.dumps([id, lang, *astuple(asked)], ensure_ascii=False)
                 files[spool.part_of(id)].write(row + "\n")
 
 
-def prompts_of(spool: Spool, k: int) -> tuple[Prompts, list[Key]]:
-    """The prompts of a part; and the keys that stood there twice, of which the first one counts."""
+def prompts_of(spool: Spool, k: int) -> Listed:
+    """The prompts of a part; a key with two texts has none, and all its rows are refused."""
     found: Prompts = {}
-    twice = []
-    path = _path(spool, k)
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            id, lang, messages = json.loads(line)
-            if (id, lang) in found:
-                twice.append((id, lang))
-            found.setdefault((id, lang), messages)
-    return found, twice
+    clashes: dict[Key, list[Asked]] = {}
+    repeats = 0
+    with _path(spool, k).open(encoding="utf-8") as lines:
+        for text in lines:
+            id, lang, *rest = json.loads(text)
+            one = Asked(*rest)
+            first = found.setdefault((id, lang), one)
+            if one.digest != first.digest:
+                clashes.setdefault((id, lang), []).append(one)
+            else:
+                repeats += first is not one
+    refused = [row for key, others in clashes.items() for row in _clash(found.pop(key), others)]
+    return Listed(found, repeats, refused)
+
+
+def _clash(first: Asked, others: Sequence[Asked]) -> Iterator[dict[str, Any]]:
+    """The rows of one key that have different texts, each with the place of another one."""
+    for one, other in ((first, others[0]), *((one, first) for one in others)):
+        detail = f"{other.where} has another text under the same id and language"
+        yield _refused(one.file, one.line, detail)
 
 
 def _path(spool: Spool, k: int) -> Path:
     return spool.folder / f"part-{k}.prompts"
 
 
-def _refused(path: Path, line: int, detail: str) -> dict[str, Any]:
-    return {"file": str(path), "line": line, "reason": UNUSABLE, "detail": detail}
+def _refused(file: str, line: int, detail: str) -> dict[str, Any]:
+    return {"file": file, "line": line, "reason": UNUSABLE, "detail": detail}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:

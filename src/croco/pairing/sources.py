@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from croco.arrays import Ints
 from croco.errors import DataError
+from croco.pairing.asked import texts_of_turns
 from croco.pairing.values import FORM, are_whole, canonical
 
 BLOCK = 8 * 2**20
@@ -235,8 +235,7 @@ class ParquetRows:
             return pa.nulls(batch.num_rows, FORM[name])
         column = batch[name]
         if name == "prompt" and pa.types.is_nested(column.type):
-            sizes = _typed(column, "messages").value_lengths()
-            return pc.if_else(pc.greater(sizes, 0), "", pa.scalar(None, pa.string()))
+            return texts_of_turns(_typed(column, "messages"))
         return _typed(column, name)
 
 

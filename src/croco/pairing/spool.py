@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.arrays import Ints
-from croco.calibration import Rewards
 from croco.pairing.facts import MINIMA, Facts, text_facts
 from croco.pairing.inputs import Flat, flat
 from croco.pairing.sources import Rows, Source
@@ -37,7 +36,7 @@ FACTS = pa.schema(
         "empty": pa.bool_(),
         "share": pa.float64(),
         "signature": pa.binary(2 * MINIMA),
-        "has_prompt": pa.bool_(),
+        "asked": pa.int64(),
         "file": pa.int64(),
         "line": pa.int64(),
         "offset": pa.int64(),
@@ -52,13 +51,13 @@ Told = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where responses are: file, line from 1, offset and item of a list, and if a prompt is there."""
+    """Where responses are: file, line from 1, offset and item of a list; and their prompt's digest."""
 
     file: Ints
     line: Ints
     offset: Ints
     item: Ints
-    has_prompt: Ints
+    asked: Ints
 
     def take(self, rows: Ints) -> Places:
         """The places of some responses."""
@@ -102,12 +101,6 @@ class Spool:
             for writer in writers:
                 writer.close()
 
-    def rewards(self) -> Iterator[Rewards]:
-        """The rewards of every part, as a calibration takes them."""
-        for k in range(self.count):
-            facts, _ = self.part(k)
-            yield facts.rewards
-
     def part(self, k: int) -> tuple[Facts, Places]:
         """The responses of a part, and where they are."""
         with pa.memory_map(str(self._path(k))) as file:
@@ -126,7 +119,7 @@ class Spool:
                 signature=_signature(table["signature"]),
                 **column,
             )
-            where = ("file", "line", "offset", "item", "has_prompt")
+            where = ("file", "line", "offset", "item", "asked")
             return facts, Places(*(_numbers(table[name]) for name in where))
 
     def fetch(self, places: Places) -> list[dict[str, Any]]:
@@ -182,7 +175,7 @@ class _Block:
         if read.signature is not None:
             signature = pa.array([row.tobytes() for row in read.signature], signature.type)
         columns = {
-            **{name: table[name] for name in ("id", "lang", "policy", "reward", "has_prompt")},
+            **{name: table[name] for name in ("id", "lang", "policy", "reward", "asked")},
             "mark": read.mark,
             "length": read.length,
             "cut_off": pc.fill_null(pc.equal(table["finish_reason"], "length"), False),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.datafiles import is_text
+from croco.pairing.asked import text_of_turns
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 #: The columns that are understood, and the types they are read as.
@@ -95,7 +96,7 @@ def _read(name: str, value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_floating(kind):
         return _number(name, value)
     if name == "prompt" and isinstance(value, list):
-        return "".join(turn["content"] for turn in turns(value)) if value else None
+        return text_of_turns(turns(value)) if value else None
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
