@@ -27,7 +27,7 @@ LAYERS = [
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
-    {"languages", "identifiers", "models", "conversion", "e5", "tokens"},
+    {"languages", "identifiers", "models", "conversion", "e5", "dates", "tokens"},
     {"arena", "promptsets", "remote"},
     {
         "settings",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from croco import models
+from croco.dates import pinned
 from croco.errors import EngineError, StopError
 from croco.models import ModelRef
 
@@ -115,7 +116,11 @@ def _rendered(tokenizer: Any, chat: Chat, add_generation_prompt: bool = False) -
         )
     try:
         ids = tokenizer.apply_chat_template(
-            chat, add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=False
+            chat,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=True,
+            return_dict=False,
+            **pinned(tokenizer),
         )
     except TemplateError as error:
         raise EngineError(f"the model's chat template refuses this chat: {error}") from error
