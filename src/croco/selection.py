@@ -162,7 +162,7 @@ class _Block:
 
 
 def _blocks(values: Floats, table: dict[str, npt.NDArray[Any]]) -> Iterator[_Block]:
-    by_pool = np.argsort(table["pools"])
+    by_pool = np.argsort(table["pools"], kind="stable")
     ordered = table["pools"][by_pool]
     start = np.flatnonzero(np.append(True, np.diff(ordered) != 0)[: len(ordered)])
     label, size = ordered[start], np.diff(np.append(start, len(ordered)))
@@ -286,8 +286,8 @@ def _joined(found: Sequence[Selection]) -> Selection:
         field.name: _concatenated([getattr(one.pools, field.name) for one in found])
         for field in dataclasses.fields(Pools)
     }
-    order = np.argsort(columns["label"])
-    place = np.argsort(order)
+    order = np.argsort(columns["label"], kind="stable")
+    place = np.argsort(order, kind="stable")
     starts = np.cumsum([0, *(len(one.pools.label) for one in found)])
     pool = _concatenated([place[one.pool + s] for one, s in zip(found, starts, strict=False)])
     by_pool = np.argsort(pool, kind="stable")

@@ -1,5 +1,8 @@
 """The rules of selection, as properties, against the rule in words, and on examples worked by hand."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -261,3 +264,23 @@ def test_strategies_by_their_names():
     assert Rule.rejected("q1") == Rule.rejected("quantile-0.25")
     assert Rule.rejected("min") == Rule.rejected("quantile-0")
     assert Rule.chosen("top-4") == Rule("top", 4)
+
+
+def test_of_exact_duplicates_the_one_that_stands_first_is_taken():
+    draw = np.random.default_rng(0)
+    pools, rewards = draw.integers(0, 50, 5000), draw.integers(0, 3, 5000).astype(float)
+    found = select(rewards, pools, texts=rewards.astype(int))
+    for pool, *pair in zip(found.pool, found.chosen, found.rejected, strict=True):
+        for row in pair:
+            same = (pools == found.pools.label[pool]) & (rewards == rewards[row])
+            assert row == np.flatnonzero(same)[0]
+
+
+def test_every_sort_that_gives_places_is_stable():
+    """An unstable one gives equal rows in an order that depends on the processor."""
+    source = Path(__file__).parents[2] / "src" / "croco"
+    for path in source.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("argsort"):
+                kinds = [ast.unparse(word.value) for word in node.keywords if word.arg == "kind"]
+                assert kinds == ["'stable'"], f"{path}:{node.lineno}"

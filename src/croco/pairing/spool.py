@@ -223,8 +223,8 @@ def _coded(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
     """The sorted values of a column, and for each row the place of its own."""
     coded = column.combine_chunks().dictionary_encode()
     names = np.array(coded.dictionary.to_pylist(), dtype=object)
-    order = np.argsort(names)
-    place = np.argsort(order)
+    order = np.argsort(names, kind="stable")
+    place = np.argsort(order, kind="stable")
     return names[order].tolist(), place[coded.indices.to_numpy()].astype(np.int64)
 
 
