@@ -90,7 +90,7 @@ def run(
     check_inputs(current, stages)
     current.store.open()
     current.save()
-    current.link(stages)
+    current.link(stages, every)
     # Where starting takes long, contamination that is only warned of may be told of later.
     first = checks(stages) if strict or current.recipe.executor.kind == "local" else []
     worked = sum(bring(current, cut(stages, name), [name], strict) for name in first)
@@ -190,7 +190,7 @@ def show(
 def report(name: RunName, home: Home = HERE) -> None:
     """Print where a run's report is, made anew where it is missing, and its figures."""
     current, stages = _saved(name, home)
-    current.link(stages)
+    current.link(stages, stages)
     missing = [s.name for s in stages.values() if current.store.artifact(s).owed()]
     if missing == ["report"]:
         from croco.executor_settings import ExecutorSettings

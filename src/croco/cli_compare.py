@@ -164,7 +164,7 @@ def _figures(run: Run) -> dict[str, Any]:
     run.store.open()
     run.save()
     with Reporter() as reporter:
-        run.link(stages)
+        run.link(stages, stages)
         executors.load(run.recipe.executor, reporter.notify).run(run, stages)
     found: dict[str, Any] = json.loads((run.folder / "report" / "summary.json").read_text())
     return found

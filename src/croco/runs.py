@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,11 +64,17 @@ class Run:
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         replace(self.folder / "recipe.yaml", text.encode())
 
-    def link(self, stages: Mapping[str, Stage]) -> None:
-        """Point each stage's plain name at its artifact; the report's at its page and figures."""
+    def link(self, stages: Mapping[str, Stage], every: Container[str]) -> None:
+        """Point each stage's plain name at its artifact; the report's at its page and figures.
+
+        Names of stages that the recipe has no longer, which are not among `every`, are taken away.
+        """
         for name, stage in stages.items():
             target = Path("..", "..", "store", stage.identity)
             _link(self.folder / name, target / "files" if stage.kind == "report" else target)
+        for path in self.folder.iterdir():
+            if path.is_symlink() and path.name not in every and not path.name.startswith("."):
+                path.unlink(missing_ok=True)
 
     def linked(self, name: str) -> Path | None:
         """The artifact that a stage's name pointed at when the run was last started."""

@@ -52,3 +52,20 @@ def test_an_older_store_is_refused_untouched_with_what_to_do(croco, recipes, tmp
         assert "--home" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["store", "format.json"]
+
+
+def test_links_of_stages_that_the_recipe_no_longer_has_are_removed(croco, recipes, tmp_path):
+    def links():
+        return {path.name for path in (tmp_path / "runs" / "fake").iterdir() if path.is_symlink()}
+
+    recipe = tmp_path / "recipe.yaml"
+    text = (recipes / "fake.yaml").read_text()
+    recipe.write_text(text)
+    croco("run", recipe, "--until", "train", check=0)
+    before = links()
+    arm = next(name.partition(".")[0] for name in before if name.endswith(".train"))
+    recipe.write_text(text.replace(f"{arm}:", "renamed:"))
+    croco("run", recipe, "--until", "sample", check=0)
+    after = links()
+    assert not any(name.startswith(f"{arm}.") for name in after)
+    assert {name for name in before if not name.startswith(f"{arm}.")} <= after
