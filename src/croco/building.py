@@ -20,8 +20,9 @@ from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
+    "sample": 2,
     "reward": 2,
-    "pair": 2,
+    "pair": 3,
     "judge": 2,
     "audit": 2,
     "reference": 2,

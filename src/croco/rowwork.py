@@ -94,6 +94,7 @@ class RowWork:
             owed = [batch for batch in owed if batch]
             self.sizes[shard] = len(items)
             self.left[shard] = {item.key for batch in owed for item in batch}
+            self.rate.earlier |= {i.key: i.earlier for b in owed for i in b if i.earlier}
             self.rate.skip(len(journal.rows))
             yield from owed
 
@@ -112,7 +113,7 @@ class RowWork:
                 self.journals[shard].append(own)
             left -= keys
             self.failures += sum(isinstance(outcome, Failure) for outcome in own)
-            tokens = sum(len(ids) for row in own for ids in getattr(row, "token_ids", ()))
+            tokens = self.rate.made(own, tokens_of)
             size = self.sizes[shard]
             self.clock.add(shard, size - len(left), size, len(own), tokens)
         self.notify(self.stage.name, *self.rate.add(outcomes))
@@ -140,6 +141,8 @@ class _Rate:
     def __init__(self, total: int, price: Price | None) -> None:
         self.total, self.done, self.tokens = total, 0, 0
         self.price, self.prompt_tokens, self.completion_tokens = price, 0, 0
+        #: By key, what rows are grown from: its tokens are not made again.
+        self.earlier: dict[Key, Any] = {}
         self.start = time.monotonic()
 
     def skip(self, rows: int) -> None:
@@ -152,10 +155,17 @@ class _Rate:
 
     def add(self, outcomes: Sequence[Any]) -> tuple[int, int, str]:
         self.done += len(outcomes)
-        self.tokens += sum(len(ids) for row in outcomes for ids in getattr(row, "token_ids", ()))
-        self.prompt_tokens += sum(getattr(row, "prompt_tokens", 0) for row in outcomes)
-        self.completion_tokens += sum(getattr(row, "completion_tokens", 0) for row in outcomes)
+        self.tokens += self.made(outcomes, tokens_of)
+        self.prompt_tokens += self.made(outcomes, lambda row: getattr(row, "prompt_tokens", 0))
+        self.completion_tokens += self.made(
+            outcomes, lambda row: getattr(row, "completion_tokens", 0)
+        )
         return self.done, self.total, ", ".join(self._words())
+
+    def made(self, outcomes: Sequence[Any], count: Callable[[Any], int]) -> int:
+        """How much of something some rows have more than what they are grown from."""
+        rows = (row for row in outcomes if not isinstance(row, Failure))
+        return sum(max(0, count(row) - count(self.earlier.get(row.key))) for row in rows)
 
     def _words(self) -> Iterator[str]:
         seconds = max(time.monotonic() - self.start, 1e-9)
@@ -168,6 +178,11 @@ class _Rate:
 
     def _cost(self, price: Price) -> float:
         return (self.prompt_tokens * price.prompt + self.completion_tokens * price.completion) / 1e6
+
+
+def tokens_of(row: Any) -> int:
+    """The tokens of a row's answers, where it has any."""
+    return sum(map(len, getattr(row, "token_ids", ())))
 
 
 def _items(stage: Stage, store: Store, earlier: Artifact | None, shard: int) -> list[Item]:

@@ -271,3 +271,21 @@ def test_a_server_that_comes_back_soon_is_waited_for(croco, recipe, llama, proxy
     run(croco, recipe(proxy.url, concurrency=1), 0)
     assert restarted.wait(60)
     assert set(sampled(tmp_path)) == set(QUESTIONS)
+
+
+def test_a_row_that_grew_has_the_answers_of_a_fresh_one(croco, recipe, proxy, tmp_path):
+    questions = dict(list(QUESTIONS.items())[:2])
+    path, other = recipe(proxy.url, questions), tmp_path / "other"
+    for n, home in ((2, tmp_path), (4, tmp_path), (4, other)):
+        run(croco, path, 0, "--set", f"sample.n={n}", "--home", home)
+    grown, fresh = sampled(tmp_path), sampled(other)
+    asked = [json.loads(body) for _, where, body in proxy.seen if where == ANSWERS]
+    assert sorted(body["n"] for body in asked) == [2, 2, 2, 2, 4, 4]
+    for id, row in fresh.items():
+        for column in ("texts", "token_ids", "finish_reasons", "prompt_ids"):
+            assert grown[id][column] == row[column]
+    run(croco, path, 0, "--set", "sample.n=1")
+    for id, row in sampled(tmp_path).items():
+        assert len(row["texts"]) == 1
+        assert row["prompt_tokens"] == grown[id]["prompt_tokens"] > 0
+        assert 0 < row["completion_tokens"] < grown[id]["completion_tokens"]

@@ -28,12 +28,18 @@ TEMPLATE = 256
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A chat to answer once per seed; `key` is the asker's own, for telling replies apart."""
+    """A chat to answer once per seed; `key` is the asker's own, for telling replies apart.
+
+    The answers are those of a row from place `first` on; `row_seed` is the seed of the row's answer 0
+    (none: the first of `seeds`), for servers that count a row's seeds up from there by themselves.
+    """
 
     key: Any
     chat: Chat
     seeds: list[int]
     temperature: float = 1.0
+    first: int = 0
+    row_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

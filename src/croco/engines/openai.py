@@ -1,8 +1,8 @@
 """Sampling from a server that speaks OpenAI's chat protocol: vLLM, llama.cpp, a provider.
 
 A row is one request for n answers. Where the server does not give n at once, the missing ones are asked
-for one by one. Answer k has the seed of the row's first answer plus k, in both cases: that is the rule
-by which vLLM and llama.cpp give the answers of one request their seeds.
+for one by one. Answer k has the seed of the row's answer 0 plus k in both cases, and where a row grows:
+by that rule vLLM and llama.cpp give the answers of one request their seeds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from croco.datafiles import is_text
+from croco.dates import DATE, writes_date
 from croco.engines import Reply, Request
 from croco.errors import EngineError, RecipeError, StopError
 from croco.flow import Flow
@@ -34,7 +35,8 @@ WHOLE_DISTRIBUTION = {
     "repetition_penalty": 1.0,
     "return_token_ids": True,
 }
-SEEDS = 2**31
+#: Rows' seeds are below this, whatever their number of answers: seeds up to 2**31 are known everywhere.
+SEEDS = 2**30
 
 
 class OpenAIEngine:
@@ -54,6 +56,7 @@ class OpenAIEngine:
         self._server = server_of(resources, "the engine 'openai'")
         self._sampling = sampling
         self._tokenizer = None if policy.revision == SERVED else load_tokenizer(policy)
+        self._dated = bool(self._tokenizer) and writes_date(self._tokenizer)
         self._client = connect(self._server)
         self._flow = Flow()
         self._places = asyncio.Semaphore(self._server.concurrency)
@@ -82,7 +85,8 @@ class OpenAIEngine:
 
     async def _completions(self, request: Request) -> list[ChatCompletion]:
         """Completions that have a choice for every seed in all."""
-        n, seed = len(request.seeds), request.seeds[0] % (SEEDS - len(request.seeds))
+        n, row_seed = len(request.seeds), request.row_seed
+        seed = (request.seeds[0] if row_seed is None else row_seed) % SEEDS + request.first
         found = []
         if n > 1 and not self._one_by_one:
             try:
@@ -124,6 +128,13 @@ class OpenAIEngine:
                 raise StopError(
                     f"the server gave the model {len(given)} prompt tokens and the policy's own chat"
                     f" template gives {len(ids)} others: serve the policy with its own chat template"
+                    + (f", its date fixed to {DATE:%d %b %Y}" if self._dated else "")
+                )
+            if self._dated and not given:
+                raise StopError(
+                    "the policy's chat template writes today's date, and the server does not tell the"
+                    f" prompt's token ids, so the date cannot be checked to be {DATE:%d %b %Y}: use a"
+                    " vLLM server or another engine"
                 )
             ids = ids or list(given or [])
         completions = [self._completion(choice) for answer in found for choice in answer.choices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import pyarrow.compute as pc
@@ -82,9 +83,9 @@ class _Work:
                     self.whole.append(_first(begun, n))
                     continue
                 self.items[item.key] = item
-                seeds = [seed_of(self.config.seed, *item.key, k) for k in range(have, n)]
-                chat = item.rows["prompts"].chat
-                owed.append(Request(item.key, chat, seeds, self.config.sampling.temperature))
+                seeds = [seed_of(self.config.seed, *item.key, k) for k in range(n)]
+                chat, temperature = item.rows["prompts"].chat, self.config.sampling.temperature
+                owed.append(Request(item.key, chat, seeds[have:], temperature, have, seeds[0]))
             if owed:
                 yield owed
 
@@ -118,14 +119,14 @@ class _Work:
 
 
 def _first(row: Responses, n: int) -> Responses:
-    return Responses(
-        row.id,
-        row.lang,
-        row.prompt_ids,
-        row.texts[:n],
-        row.token_ids[:n],
-        row.finish_reasons[:n],
-        row.policy,
+    """The row's first answers, with what a server counted but for the tokens of the others."""
+    others = sum(map(len, row.token_ids[n:]))
+    return replace(
+        row,
+        texts=row.texts[:n],
+        token_ids=row.token_ids[:n],
+        finish_reasons=row.finish_reasons[:n],
+        completion_tokens=max(0, row.completion_tokens - others),
     )
 
 
