@@ -16,6 +16,7 @@ LAYERS = [
         "records",
         "reasoning",
         "schemas",
+        "packages",
         "plugins",
         "quiet",
         "arrays",
@@ -66,7 +67,7 @@ LAYERS = [
     {"pipeline"},
     {"runner", "rowwork", "plan", "promptcount"},
     {"cost"},
-    {"executors"},
+    {"executors", "checks"},
     {
         "cli",
         "cli_pair",
@@ -74,6 +75,7 @@ LAYERS = [
         "cli_compare",
         "cli_audit",
         "cli_contamination",
+        "cli_checks",
         "cli_cluster",
         "cli_reward",
         "cli_export",
@@ -105,6 +107,7 @@ MAY_BE_HEAVY = (
     "tokens",
     "memory",
     "executors",
+    "checks",
 )
 
 

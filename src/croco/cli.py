@@ -13,6 +13,7 @@ import typer
 
 from croco import cli_reward
 from croco.cli_audit import audit
+from croco.cli_checks import findings_of, refuse
 from croco.cli_cluster import (
     bring,
     cancel,
@@ -78,7 +79,6 @@ def run(
 ) -> None:
     """Bring a recipe's run to its end; what is done already is not done again."""
     from croco.plan import until as cut
-    from croco.runner import check_inputs
 
     current, every = _open(recipe, _with(set_, on), None, home)
     stages = cut(every, until)
@@ -87,7 +87,7 @@ def run(
     if strict:
         wanted = stages.keys() | {name for name in checks(every) for name in cut(every, name)}
         stages = {name: stage for name, stage in every.items() if name in wanted}
-    check_inputs(current, stages)
+    refuse(findings_of(current, stages))
     current.store.open()
     current.save()
     current.link(stages, every)
@@ -119,7 +119,11 @@ def plan(
     ] = None,
     home: Home = HERE,
 ) -> None:
-    """Say what a run would do and cost: what is done, owed or new, and which field made it new."""
+    """Say what a run would do and cost: what is done, owed or new, and which field made it new.
+
+    What is wrong and can be known now is said after that, on stderr. Exits 2 where a run would not start on
+    any machine.
+    """
     from croco.cost import HEAD, Costs, rates_of, table
     from croco.plan import plan as lines
 
@@ -136,6 +140,7 @@ def plan(
         typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
     if current.recipe.executor.kind == "slurm":
         say_orders(current, stages)
+    refuse(findings_of(current, stages, quick=True), elsewhere=True)
 
 
 @app.command()
@@ -293,6 +298,11 @@ def _explain(error: Exception, debug: bool) -> int:
     if isinstance(error, CrocoError):
         _say(f"croco: {error}")
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from croco.packages import lack
+
+        _say(f"croco: this needs {lack([error.name.partition('.')[0]])}")
+        return 2
     if _is_full_disk(error):
         where = getattr(error, "filename", None) or Path.cwd()
         _say(

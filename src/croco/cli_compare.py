@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from croco.cli_checks import findings_of, refuse
 from croco.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -156,11 +157,10 @@ def _of_run(name: str, arm: str, home: Path) -> tuple[str, list[str]]:
 def _figures(run: Run) -> dict[str, Any]:
     from croco import executors, pipeline
     from croco.progress import Reporter
-    from croco.runner import check_inputs
 
     run.store.check()
     stages = pipeline.build(run.recipe)
-    check_inputs(run, stages)
+    refuse(findings_of(run, stages))
     run.store.open()
     run.save()
     with Reporter() as reporter:

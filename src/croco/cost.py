@@ -114,18 +114,28 @@ class Costs:
             return rows * own.sampling.n * own.sampling.max_tokens, True
         inputs = stage.inputs
         if stage.kind == "train":
-            answers, pairs = self.of(inputs["sample"]), self.of(inputs["pair"])
-            n = getattr(inputs["sample"].config, "sampling").n  # noqa: B009
-            if answers.tokens and answers.rows and pairs.rows:
-                sides = 1 if own.train.method == "sft" else 2
-                pools = getattr(inputs["pair"].config, "pair").pairs_per_pool  # noqa: B009
-                each = answers.tokens / answers.rows / n
-                return pairs.rows * pools * sides * own.train.epochs * each, answers.bound
+            return self._trained(stage)
         if stage.kind in ("score", "judge"):
             read = [self.of(one) for one in inputs.values() if one.kind == "sample"]
             if all(one.tokens is not None for one in read):
                 return sum(one.tokens or 0 for one in read), any(one.bound for one in read)
         return None, False
+
+    def _trained(self, stage: Stage) -> tuple[float | None, bool]:
+        """Tokens that training reads; of a training that samples for itself, those that it samples."""
+        own: Any = stage.config
+        if "pair" not in stage.inputs:
+            prompts = self.of(stage.inputs["prompts"]).rows
+            each = own.online.n * own.sampling.max_tokens
+            return None if prompts is None else prompts * own.train.epochs * each, True
+        sampled, pairs = _sampled(stage), self.of(stage.inputs["pair"])
+        answers, sampling = self.of(sampled), getattr(sampled.config, "sampling")  # noqa: B009
+        if not (answers.tokens and answers.rows and pairs.rows):
+            return None, False
+        sides = 1 if own.train.method == "sft" else 2
+        pools = getattr(stage.inputs["pair"].config, "pair").pairs_per_pool  # noqa: B009
+        each = answers.tokens / answers.rows / sampling.n
+        return pairs.rows * pools * sides * own.train.epochs * each, answers.bound
 
     def _bytes(
         self, stage: Stage, rows: float | None, tokens: float | None, measured: _Measured
@@ -183,6 +193,12 @@ class Costs:
                 if _of_speed((describing.read(path) or {})["recipe"], key) == wanted:
                     found.append(path)
         return found
+
+
+def _sampled(stage: Stage) -> Stage:
+    """The sampling of the answers that a stage reads, perhaps encoded anew."""
+    source = stage.inputs["sample"]
+    return source if source.kind == "sample" else _sampled(source)
 
 
 def _of_speed(recipe: dict[str, Any], key: str) -> Any:

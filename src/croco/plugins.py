@@ -11,33 +11,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from croco import packages
 from croco.errors import RecipeError
-
-#: The extras of what is not in `local`, by short name; the vLLM server's scorer needs a client alone.
-EXTRAS = {"vllm": "vllm", "openai": "openai", "server": "openai", "ray": "ray", "slurm": "slurm"}
 
 
 def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
     """The object behind a short name of `table` or a `module:attribute` of the user's.
 
-    Raises RecipeError where there is no such thing. The working directory is importable, as it is
-    for `python -m`.
+    Raises RecipeError where there is no such thing, or a package that it needs is not installed. The
+    working directory is importable, as it is for `python -m`.
     """
     check_name(name, table, what)
     target = table.get(name, name)
     module_name, _, attribute = target.partition(":")
     see(Path())
+    require(target, f"{what} {name!r}")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
         if error.name and not target.startswith(error.name):
-            raise RecipeError(
-                f"{what} {name!r} needs the package {error.name!r}: install it"
-                f" (pip install 'croco-llm[{EXTRAS.get(name, 'local')}]')"
-            ) from error
+            raise RecipeError(f"{what} {name!r} needs {packages.lack([error.name])}") from error
         raise RecipeError(f"{what} {name!r}: there is no module {module_name!r} here") from error
     except AttributeError as error:
         raise RecipeError(f"{what} {name!r}: {module_name} has no {attribute!r}") from error
+
+
+def require(target: str, what: str) -> None:
+    """RecipeError, with the install command, where a package that `module:attribute` needs is missing.
+
+    `what` names in the message who needs it.
+    """
+    if missing := packages.missing(target):
+        raise RecipeError(f"{what} needs {packages.lack(missing)}")
 
 
 def check_name(name: str, table: Mapping[str, str], what: str) -> None:

@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import groupby
@@ -45,15 +45,6 @@ def tasks(run: Run, stage: Stage) -> list[Task]:
     return [Task(run.folder, stage.name, shard) for shard in shards]
 
 
-def check_inputs(run: Run, stages: Mapping[str, Stage]) -> None:
-    """Read the data files of stages that are owed, so that a bad line is told before anything is done."""
-    for stage in stages.values():
-        check = getattr(stage.config, "check", None)
-        if check and run.store.artifact(stage).owed():
-            check()
-            _free_memory()
-
-
 class Worker:
     """Does tasks one after another; what a stage has loaded is kept until it is another one's turn."""
 
@@ -83,7 +74,7 @@ class Worker:
         self._turn = None
         self._do = _nothing
         keeping.forget()
-        _free_memory()
+        free_memory()
 
     def _prepared(self, folder: Path, name: str) -> Callable[[list[int]], None]:
         """What does shards of a stage, ready to be given one after the other."""
@@ -119,7 +110,7 @@ def _nothing(shards: list[int]) -> None:
     """What is done with shards where no stage is ready."""
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give a finished stage's memory back: models refer to themselves in circles, and glibc keeps what
     was freed for later, so that the peaks of all stages would add up."""
     gc.collect()

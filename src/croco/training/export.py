@@ -18,6 +18,7 @@ from typing import Any, Literal
 from croco import models
 from croco.errors import EngineError, RecipeError
 from croco.models import ModelRef
+from croco.plugins import require
 from croco.quiet import quiet
 from croco.training.log import DATA, NAME
 
@@ -76,6 +77,7 @@ def export(tuned: Tuned, out: Path, merged: bool, dtype: str) -> bool:
 
 
 def _merge(tuned: Tuned, part: Path, dtype: str) -> None:
+    require(__name__, "merging an adapter")
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

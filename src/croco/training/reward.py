@@ -14,6 +14,7 @@ from typing import Any
 
 from croco import models
 from croco.errors import EngineError
+from croco.plugins import require
 from croco.quiet import quiet
 from croco.records import Preference, Step
 from croco.reward_settings import RewardTraining
@@ -42,6 +43,7 @@ def train_reward(
     EngineError where there is nothing to train on, and EngineError with the pairs at fault where a reward
     is not finite.
     """
+    require(__name__ if config.layers == 0 else reward_trl.__name__, "training a reward model")
     import torch
 
     kept = wanted(config, preferences)

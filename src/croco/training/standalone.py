@@ -13,6 +13,7 @@ from croco import models
 from croco.datafiles import read_preferences, refer
 from croco.errors import DataError, RecipeError
 from croco.models import ModelRef
+from croco.plugins import require
 from croco.records import Preference, Step
 from croco.settings import Resources
 from croco.stage import Progress
@@ -42,8 +43,10 @@ def train_dpo(
     are needed. `start` is the folder of an adapter to go on from, which is then the reference. `settings`
     are those of a recipe's `train` (TrainConfig). Checkpoints lie in `OUT.work` until all is done: the same
     call goes on from them. Gives the training curve, one row per optimizer step. Raises DataError for a bad
-    row, RecipeError for a bad setting or where `out` exists, EngineError where training fails.
+    row, RecipeError for a bad setting, where `out` exists, and where a package that training needs is not
+    installed, EngineError where training fails.
     """
+    require(__name__, "train_dpo")
     folder = Path(out)
     if folder.exists():
         raise RecipeError(f"{folder} exists already: remove it or name another folder")
