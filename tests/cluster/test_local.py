@@ -12,6 +12,7 @@ from croco import executors, pipeline, recipe_file
 from croco.executor_settings import ExecutorSettings
 from croco.executors import dispatch, local
 from croco.plan import until
+from croco.runner import Task
 from croco.runs import Run
 
 #: Two workers sample while another place scores.
@@ -88,3 +89,46 @@ def test_a_worker_that_dies_or_hangs_costs_nothing_but_time(
     while Path(f"/proc/{ended[0]}").exists():  # not even a hanging one is left behind
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path, recipe):
+    run = Run(tmp_path, recipe_file.load(recipe, [*SETTINGS]))
+    run.store.open()
+    run.save()
+    stage = pipeline.build(run.recipe)["prompts-train"]
+    crew = local.Processes([[], []], local.Devices())
+    try:
+        killed = [pid.result() for pid in crew._pids]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while not all(pool._broken for pool in crew._pools):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        for _ in range(2):
+            crew.hand(Task(run.folder, stage.name, 0)).result(60)
+        assert crew.free() == 2
+        assert crew._pids[0].result() not in killed
+    finally:
+        crew.close()
+    assert not run.store.artifact(stage).owed()
+
+
+def test_a_run_goes_on_when_workers_are_killed_while_idle(bring, expected, tmp_path):
+    """Both sampling workers are idle while the second place still scores, and are killed then."""
+    ended = []
+
+    def end_idle(told, crews):
+        crew = next((one for one in crews if len(one._pools) == 2), None)
+        if crew is None or ended or crew.free() == 0:
+            return
+        place = next(k for k in range(2) if k not in crew._busy)
+        if crew._pids[place].done():
+            ended.append(crew._pids[place].result())
+            os.kill(ended[0], signal.SIGKILL)
+            time.sleep(0.5)
+
+    bring(end_idle, "resources.score.workers=2", "resources.score.memory=null")
+    made = shards(tmp_path)
+    assert ended
+    assert made == {name: expected[name] for name in made}

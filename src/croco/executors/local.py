@@ -120,16 +120,24 @@ class Processes:
         place = next(k for k in range(len(self._pools)) if k not in self._busy)
         self._busy.add(place)
         landed: Future[None] = Future()
-        self._pools[place].submit(_do, task).add_done_callback(
-            lambda done: self._land(place, done, landed)
-        )
+        try:
+            done = self._pools[place].submit(_do, task)
+        except BrokenProcessPool:  # it was killed while it had nothing to do
+            self._replace(place)
+            done = self._pools[place].submit(_do, task)
+        done.add_done_callback(lambda done: self._land(place, done, landed))
         return landed
+
+    def _replace(self, place: int) -> None:
+        """Start a new one in the place of one that died."""
+        self._pools[place].shutdown(wait=False)
+        self._pools[place] = self._start(self._names[place])
+        self._pids[place] = self._pools[place].submit(os.getpid)
 
     def _land(self, place: int, done: Future[None], landed: Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenProcessPool):
-            self._pools[place] = self._start(self._names[place])
-            self._pids[place] = self._pools[place].submit(os.getpid)
+            self._replace(place)
             error = WorkerDiedError("it was killed")
         self._busy.discard(place)
         if error:
