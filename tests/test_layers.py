@@ -28,7 +28,7 @@ LAYERS = [
     {"strategies", "selection", "calibration", "stats", "length", "contamination"},
     {"comparing"},
     {"paired"},
-    {"languages", "identifiers", "models", "conversion", "e5", "dates", "tokens"},
+    {"languages", "identifiers", "models", "conversion", "e5", "dates", "tokens", "control"},
     {"arena", "promptsets", "remote"},
     {
         "settings",

@@ -20,11 +20,15 @@ from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
-    "sample": 2,
-    "reward": 2,
+    "translate": 2,
+    "sample": 3,
+    "reward": 3,
+    "score": 2,
     "pair": 3,
-    "judge": 2,
-    "audit": 2,
+    "encode": 2,
+    "judge": 3,
+    "audit": 3,
+    "loss": 2,
     "reference": 2,
     "train": 2,
     "report": 3,

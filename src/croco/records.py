@@ -391,11 +391,13 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled answer: text, token ids (with the end-of-turn token if it stopped), and why it ended."""
+    """One sampled answer: text, token ids (with the end-of-turn token if it stopped), why it ended, and how
+    many of the ids before its end are special tokens, which its text leaves out."""
 
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
+    special: int = 0
 
 
 @dataclass(frozen=True, slots=True)

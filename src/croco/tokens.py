@@ -6,15 +6,21 @@ conversation has the same ids everywhere: one BOS where the model has one, and t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from croco import models
-from croco.dates import pinned
-from croco.errors import EngineError, StopError
+from croco.control import applied, control_of, parted_ids
+from croco.errors import StopError
 from croco.models import ModelRef
 
 Chat = list[dict[str, Any]]
+log = logging.getLogger("croco")
+
+#: What a document ended with in pretraining, in vocabularies whose EOS ends a turn instead.
+DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
 
 
 def load_tokenizer(model: ModelRef) -> Any:
@@ -41,42 +47,93 @@ def conversation_ids(tokenizer: Any, chat: Chat, response: str) -> list[int]:
     return _one_bos(tokenizer, _rendered(tokenizer, answered))
 
 
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """A text as it stands, without a chat template, with one BOS in front where the model expects one."""
-    return _one_bos(tokenizer, list(tokenizer(text, add_special_tokens=False)["input_ids"]))
+def document_ids(tokenizer: Any, text: str) -> list[int]:
+    """A text without a chat template, after the one token that documents begin with.
+
+    That is the BOS where the tokenizer puts one before a text, else what ended the document before it in
+    pretraining. Raises StopError where the tokenizer has neither.
+    """
+    ids = as_text(tokenizer, text)
+    if _begins_with_bos(tokenizer):
+        return _one_bos(tokenizer, ids)
+    known = tokenizer.get_added_vocab()
+    first = next((known[name] for name in DOCUMENT_ENDS if name in known), tokenizer.eos_token_id)
+    if first is None:
+        raise StopError("the tokenizer has neither BOS nor EOS: name one in tokenizer_config.json")
+    return [first, *ids]
 
 
 def answer_ids(tokenizer: Any, text: str, finished: bool) -> list[int]:
     """An answer of which only the text is known; with the end of turn if it came to its end."""
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    return ids + [end_of_turn(tokenizer)] * finished
+    return as_text(tokenizer, text) + [end_of_turn(tokenizer)] * finished
 
 
 def answer_text(tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = ()) -> str:
-    """The text of an answer's ids, without special tokens, up to the first stop text in it."""
+    """The text of an answer's ids, without its end and special tokens, up to the first stop text in it."""
+    if ids and ids[-1] == turn_end(tokenizer):  # some tokenizers do not call it special
+        ids = ids[:-1]
     text: str = tokenizer.decode(ids, skip_special_tokens=True)
     return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)]
 
 
+def special_inside(tokenizer: Any, ids: Sequence[int], ends: Sequence[int]) -> int:
+    """How many ids of an answer, but for its end, leave nothing in its text: special tokens, and ids that
+    the tokenizer does not have."""
+    inside = ids[:-1] if ids and ids[-1] in ends else ids
+    special, size = control_of(tokenizer).special, len(tokenizer)
+    return sum(token in special or token >= size for token in inside)
+
+
 def ends_turn(tokenizer: Any, ids: Sequence[int]) -> bool:
     """Whether an answer's last id is one of the tokenizer's special ones."""
-    return bool(ids) and ids[-1] in {
-        *tokenizer.all_special_ids,
-        *tokenizer.get_added_vocab().values(),
-    }
+    return bool(ids) and ids[-1] in control_of(tokenizer).added
 
 
 def end_of_turn(tokenizer: Any) -> int:
     """The id that the chat template puts after an answer; StopError where it puts none."""
-    chat = [{"role": "user", "content": "a"}]
-    ids, longer = (conversation_ids(tokenizer, chat, text) for text in ("a", "a a"))
-    # Not from the prompt's end on: some templates open an answer with special tokens of their own.
-    apart = (k for k, (one, other) in enumerate(zip(ids, longer, strict=False)) if one != other)
-    start = next(apart, len(ids))
-    special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
-    found = next((token for token in ids[start:] if token in special), None)
+    found = turn_end(tokenizer)
     if found is None:
         raise StopError("the chat template puts no end-of-turn token after an answer: mend it")
+    return found
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The id that the chat template puts after an answer, if there is a template and it puts one."""
+    return control_of(tokenizer).turn_end
+
+
+def end_ids(tokenizer: Any, declared: int | Sequence[int] | None, what: str) -> list[int]:
+    """The ids that end an answer: the tokenizer's EOS first, the chat template's end of turn, and those
+    that the model's files declare.
+
+    Warns where the template ends a turn by a token that no file names; StopError where nothing ends one.
+    """
+    named = declared if isinstance(declared, Sequence) else [declared]
+    files = [token for token in (tokenizer.eos_token_id, *named) if token is not None]
+    end = turn_end(tokenizer)
+    if end is not None and end not in files:
+        log.warning(
+            "%s: its chat template ends a turn by %s and its files name %s: each ends an answer",
+            what,
+            *(" and ".join(tokenizer.convert_ids_to_tokens(ids)) for ids in ([end], {*files})),
+        )
+    ends = [*files[:1], *([] if end is None else [end]), *files[1:]]
+    if not ends:
+        raise StopError(
+            f"{what}: nothing says which token ends an answer: name eos_token in its tokenizer_config.json"
+        )
+    return list(dict.fromkeys(ends))
+
+
+def declared_ends(folder: Path) -> int | list[int] | None:
+    """The end tokens that a model's generation config declares, or else its config."""
+    from transformers import AutoConfig, GenerationConfig
+
+    found: int | list[int] | None
+    try:
+        found = GenerationConfig.from_pretrained(folder).eos_token_id
+    except OSError:
+        found = AutoConfig.from_pretrained(folder).get_text_config().eos_token_id
     return found
 
 
@@ -106,25 +163,25 @@ def check_vocabulary(tokenizer: Any, size: int, what: str) -> None:
         )
 
 
-def _rendered(tokenizer: Any, chat: Chat, add_generation_prompt: bool = False) -> list[int]:
-    from jinja2 import TemplateError
+def spells_control(tokenizer: Any, chat: Chat) -> bool:
+    """Whether a text in a chat spells a token that opens or ends turns, or another special one."""
+    return bool(control_of(tokenizer).parted(chat) != chat)
 
+
+def as_text(tokenizer: Any, text: str) -> list[int]:
+    """The ids of a text; what spells a control token is text like all else."""
+    return parted_ids(tokenizer, control_of(tokenizer).parted(text))
+
+
+def _rendered(tokenizer: Any, chat: Chat, add_generation_prompt: bool = False) -> list[int]:
+    """A chat by the template, whose own control tokens alone are read as such."""
     if not tokenizer.chat_template:
         raise StopError(
             "the model has no chat template: take an instruction-tuned model, or put a"
             " chat_template.jinja into a local copy of its directory and name that"
         )
-    try:
-        ids = tokenizer.apply_chat_template(
-            chat,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=True,
-            return_dict=False,
-            **pinned(tokenizer),
-        )
-    except TemplateError as error:
-        raise EngineError(f"the model's chat template refuses this chat: {error}") from error
-    return list(ids)
+    parted = control_of(tokenizer).parted(chat)
+    return parted_ids(tokenizer, applied(tokenizer, parted, add_generation_prompt))
 
 
 def _one_bos(tokenizer: Any, ids: list[int]) -> list[int]:

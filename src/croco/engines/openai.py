@@ -21,11 +21,21 @@ from croco.dates import DATE, writes_date
 from croco.engines import Reply, Request
 from croco.errors import EngineError, RecipeError, StopError
 from croco.flow import Flow
-from croco.models import SERVED, ModelRef
+from croco.models import SERVED, ModelRef, fetch_tokenizer
 from croco.records import Completion
 from croco.servers import connect, explained, model_name, server_of
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, answer_ids, answer_text, load_tokenizer, prompt_ids
+from croco.tokens import (
+    Chat,
+    answer_ids,
+    answer_text,
+    declared_ends,
+    end_ids,
+    load_tokenizer,
+    prompt_ids,
+    special_inside,
+    spells_control,
+)
 
 #: Servers cut the distribution by default (llama.cpp: top_k 40, min_p .05) or as the model's
 #: generation_config says (vLLM); these turn that off, and ask vLLM for the sampled ids.
@@ -57,11 +67,18 @@ class OpenAIEngine:
         self._sampling = sampling
         self._tokenizer = None if policy.revision == SERVED else load_tokenizer(policy)
         self._dated = bool(self._tokenizer) and writes_date(self._tokenizer)
+        self._ends = self._end_tokens(policy)
         self._client = connect(self._server)
         self._flow = Flow()
         self._places = asyncio.Semaphore(self._server.concurrency)
         self._one_by_one = False
         self._model = self._flow.once(model_name(self._client, self._server, policy))
+
+    def _end_tokens(self, policy: ModelRef) -> list[int]:
+        if self._tokenizer is None:
+            return []
+        declared = declared_ends(fetch_tokenizer(policy))
+        return end_ids(self._tokenizer, declared, f"model {policy.name}")
 
     def encode(self, chat: Chat) -> list[int]:
         """The ids by the policy's own tokenizer; none where only the server knows the model."""
@@ -75,6 +92,11 @@ class OpenAIEngine:
     async def _reply(self, request: Request) -> Reply:
         try:
             ids = self.encode(request.chat)
+            if self._tokenizer and spells_control(self._tokenizer, request.chat):
+                raise EngineError(
+                    "the prompt spells a special token of the model, which a server reads as one: leave"
+                    " it out, or use the engine transformers or vllm"
+                )
             found = await self._completions(request)
             return self._checked(request, ids, found)
         except Exception as error:
@@ -101,7 +123,9 @@ class OpenAIEngine:
 
     async def _ask(self, request: Request, seed: int, n: int) -> ChatCompletion:
         sampling = self._sampling
-        extra = WHOLE_DISTRIBUTION if sampling.extra is None else sampling.extra
+        extra = sampling.extra
+        if extra is None:
+            extra = WHOLE_DISTRIBUTION | ({"stop_token_ids": self._ends} if self._ends else {})
         async with self._places:
             answer: Any = await self._client.chat.completions.create(
                 model=self._model,
@@ -157,7 +181,9 @@ class OpenAIEngine:
             raise EngineError("an answer of the server's is no text, or holds half a character")
         ids = getattr(choice, "token_ids", None)
         if ids and self._tokenizer:
-            text = answer_text(self._tokenizer, ids, self._sampling.stop)
+            own = ids[:-1] if ids[-1] in self._ends else ids
+            text = answer_text(self._tokenizer, own, self._sampling.stop)
         elif self._tokenizer:
             ids = answer_ids(self._tokenizer, text, finished=reason == "stop")
-        return Completion(text, list(ids or []), reason)
+        special = special_inside(self._tokenizer, ids, self._ends) if ids and self._tokenizer else 0
+        return Completion(text, list(ids or []), reason, special)

@@ -25,7 +25,14 @@ from croco.models import ModelRef, fetch
 from croco.quiet import quiet
 from croco.records import Completion
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, answer_text, check_vocabulary, prompt_ids
+from croco.tokens import (
+    Chat,
+    answer_text,
+    check_vocabulary,
+    end_ids,
+    prompt_ids,
+    special_inside,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class TransformersEngine:
         self._device = str(model.device)
         config = model.config.get_text_config()
         check_vocabulary(tokenizer, config.vocab_size, what)
-        self._ends = _end_tokens(model, tokenizer)
+        self._ends = end_ids(tokenizer, model.generation_config.eos_token_id, what)
         # A stop text has at most a token per byte: an answer's last tokens show whether it is there.
         self._window = 1 + max((len(stop.encode()) for stop in sampling.stop), default=0)
         self._halving = Halving("lower resources.sample.batch_size or sample.max_tokens")
@@ -181,16 +188,21 @@ class TransformersEngine:
     def _completion(self, ids: list[int]) -> Completion:
         """The ids up to and with the first end token or stop text; without one it was cut off."""
         end = next((k for k, token in enumerate(ids) if token in self._ends), None)
-        kept = ids if end is None else ids[: end + 1]
-        text = answer_text(self._tokenizer, kept, self._sampling.stop)
-        if text == self._decoded(kept):
-            return Completion(text, kept, "length" if end is None else "stop")
-        wanted = next(
+        kept, own = (ids, ids) if end is None else (ids[: end + 1], ids[:end])
+        text = answer_text(self._tokenizer, own, self._sampling.stop)
+        stopped = end is not None
+        if text != self._decoded(own):
+            stopped, kept = True, kept[: self._upto_stop(own)]
+        special = special_inside(self._tokenizer, kept, self._ends)
+        return Completion(text, kept, "stop" if stopped else "length", special)
+
+    def _upto_stop(self, ids: list[int]) -> int:
+        """How many ids it takes until a stop text is there."""
+        return next(
             k
-            for k in range(1, len(kept) + 1)
-            if any(stop in self._decoded(kept[:k]) for stop in self._sampling.stop)
+            for k in range(1, len(ids) + 1)
+            if any(stop in self._decoded(ids[:k]) for stop in self._sampling.stop)
         )
-        return Completion(text, kept[:wanted], "stop")
 
     def _decoded(self, ids: list[int]) -> str:
         return answer_text(self._tokenizer, ids)
@@ -243,13 +255,6 @@ def load_model(folder: Path, dtype: str, adapter: Path | None) -> Any:
 
         # Not merged: adding a small update to 8-bit mantissas would round part of it away.
         return PeftModel.from_pretrained(model, adapter).to(model.dtype)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The ids that end an answer; the tokenizer's EOS, which also pads, comes first."""
-    declared = model.generation_config.eos_token_id
-    more = declared if isinstance(declared, list) else [declared]
-    return list(dict.fromkeys(i for i in [tokenizer.eos_token_id, *more] if i is not None))
 
 
 def _uniforms(seeds: Sequence[int], length: int) -> torch.Tensor:

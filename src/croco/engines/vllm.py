@@ -22,7 +22,16 @@ from croco.flow import Flow
 from croco.models import ModelRef, fetch
 from croco.records import Completion
 from croco.settings import Resources, Sampling
-from croco.tokens import Chat, answer_text, check_vocabulary, load_tokenizer, prompt_ids
+from croco.tokens import (
+    Chat,
+    answer_text,
+    check_vocabulary,
+    declared_ends,
+    end_ids,
+    load_tokenizer,
+    prompt_ids,
+    special_inside,
+)
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its log would stand on our stdout and stderr
@@ -54,6 +63,8 @@ class VllmEngine:
     ) -> None:
         self._sampling = sampling
         self._tokenizer = load_tokenizer(policy)
+        declared = declared_ends(fetch(policy))
+        self._ends = end_ids(self._tokenizer, declared, f"model {policy.name}")
         self._lora = LoRARequest("adapter", 1, str(adapter.resolve())) if adapter else None
         options = {"dtype": sampling.dtype, **_adapter_options(adapter)}
         arguments = vllm.AsyncEngineArgs(**engine_options(fetch(policy), resources), **options)
@@ -104,6 +115,7 @@ class VllmEngine:
             top_p=self._sampling.top_p,
             max_tokens=self._sampling.max_tokens,
             stop=self._sampling.stop,
+            stop_token_ids=self._ends,
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         prompt = {"prompt_token_ids": ids}
@@ -113,9 +125,11 @@ class VllmEngine:
         if found.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended an answer by {found.finish_reason!r}")
         ids = list(found.token_ids)
+        own = ids[:-1] if ids and ids[-1] in self._ends else ids
         # vLLM's own text may leave out a last character, where only some bytes of the next were sampled.
-        text = answer_text(self._tokenizer, ids, self._sampling.stop)
-        return Completion(text, ids, found.finish_reason)
+        text = answer_text(self._tokenizer, own, self._sampling.stop)
+        special = special_inside(self._tokenizer, ids, self._ends)
+        return Completion(text, ids, found.finish_reason, special)
 
 
 def _stop(engine: Any) -> None:

@@ -22,8 +22,8 @@ LIKELIHOODS = {
 class Surprise:
     """A text's negative log-likelihood in nats, of so many tokens that stand for so many bytes of UTF-8.
 
-    The model's first token is given and not predicted: the BOS, or, where the model has none, the
-    text's own first token, which then counts in neither.
+    All of the text is predicted: before it stands the BOS, or, where the model has none, what documents
+    ended with in pretraining.
     """
 
     nats: float

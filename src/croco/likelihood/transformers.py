@@ -18,7 +18,7 @@ from croco.models import ModelRef, fetch
 from croco.rewards.classifier import longest
 from croco.rewards.passes import PADDING, SLACK, batches, can_pad
 from croco.settings import Dtype, Resources
-from croco.tokens import check_vocabulary, text_ids
+from croco.tokens import check_vocabulary, document_ids
 
 
 class TransformersLikelihood:
@@ -53,14 +53,13 @@ class TransformersLikelihood:
             nats = self._halving(self._nats, [rows[k] for k in places])
             found |= zip(places, nats, strict=True)
         return [
-            Surprise(found[k], len(row) - 1, self._predicted_bytes(texts[k], row))
-            for k, row in enumerate(rows)
+            Surprise(found[k], len(row) - 1, len(texts[k].encode())) for k, row in enumerate(rows)
         ]
 
     def _encode(self, text: str) -> list[int]:
-        ids = text_ids(self._tokenizer, text)
+        ids = document_ids(self._tokenizer, text)
         if len(ids) < 2:
-            raise EngineError("it is one token to the model, before which nothing stands")
+            raise EngineError("it is empty to the model: leave it out")
         if len(ids) > self._longest:
             raise EngineError(f"it has {len(ids)} tokens and the model reads {self._longest}")
         return ids
@@ -80,14 +79,6 @@ class TransformersLikelihood:
             float(_losses(logits[k], inputs["input_ids"][k], len(row)).double().sum())
             for k, row in enumerate(rows)
         ]
-
-    def _predicted_bytes(self, text: str, ids: list[int]) -> int:
-        """The bytes of a text without those of the first token, which is given; a BOS has none.
-
-        Half a character is decoded as a sign of three bytes, hence at least one is left.
-        """
-        first = self._tokenizer.decode(ids[:1], skip_special_tokens=True)
-        return max(1, len(text.encode()) - len(first.encode()))
 
 
 def _losses(logits: torch.Tensor, ids: torch.Tensor, length: int) -> torch.Tensor:

@@ -24,7 +24,8 @@ def encode(tokenizer: Any, candidate: Candidate, limit: int) -> Row:
         row = {"input_ids": conversation_ids(tokenizer, candidate.chat, candidate.response)}
     else:
         before = "\n\n".join(turn["content"] for turn in candidate.chat)
-        row = dict(tokenizer(before, candidate.response))
+        # What spells a special token is text like all else.
+        row = dict(tokenizer(before, candidate.response, split_special_tokens=True))
         row.pop("attention_mask", None)
     if len(row["input_ids"]) > limit:
         raise EngineError(
