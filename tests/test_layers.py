@@ -25,7 +25,7 @@ LAYERS = [
         "sealing",
         "kept",
     },
-    {"strategies", "selection", "calibration", "stats", "length", "contamination"},
+    {"strategies", "selection", "calibration", "stats", "intervals", "length", "contamination"},
     {"comparing"},
     {"paired"},
     {"languages", "identifiers", "models", "conversion", "e5", "dates", "tokens", "control"},

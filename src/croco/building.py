@@ -27,11 +27,11 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "pair": 3,
     "encode": 2,
     "judge": 3,
-    "audit": 3,
+    "audit": 4,
     "loss": 2,
     "reference": 2,
     "train": 2,
-    "report": 3,
+    "report": 4,
 }
 
 

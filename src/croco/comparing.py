@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from croco import length
-from croco.arrays import Floats
+from croco.arrays import Bools, Floats
+from croco.intervals import outer, students
 from croco.records import MULTIPLE, UNTRAINED
-from croco.stats import NAN, RESAMPLES, Interval, at_the_edge, average_difference, resampled
+from croco.stats import NAN, RESAMPLES, Interval, average, resampled
 
 #: What a verdict on tuned is worth; "none" is a verdict that the judge did not give.
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
@@ -115,9 +116,9 @@ def scopes(languages: Collection[str], trained: Collection[str] | None) -> dict[
     """What a figure is given for, and the languages in it: each trained one and their average "mul",
     then each of the others and theirs."""
     found: dict[str, list[str]] = {}
-    for average, wanted in ((MULTIPLE, True), (UNTRAINED, False)):
+    for over, wanted in ((MULTIPLE, True), (UNTRAINED, False)):
         own = [lang for lang in sorted(languages) if is_trained(lang, trained) == wanted]
-        found |= {lang: [lang] for lang in own} | ({average: own} if own else {})
+        found |= {lang: [lang] for lang in own} | ({over: own} if own else {})
     return found
 
 
@@ -129,7 +130,7 @@ def is_trained(lang: str, trained: Collection[str] | None) -> bool:
 def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Judged:
     known = [row for row in rows if not math.isnan(row.value)]
     said = [verdict for row in known for verdict in row.verdicts]
-    rate = _rate(values_of(known), seed, resamples)
+    rate = average(values_of(known), seed, resamples)
     controlled, term, notes = length_controlled(known, seed, resamples)
     if rate.mean in (0.0, 1.0):  # length has nothing to explain
         controlled = rate
@@ -146,7 +147,7 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         win_rate=rate,
         length_controlled=controlled,
         length_term=term,
-        language_adjusted=_rate(values_of(known, adjusted=True), seed, resamples),
+        language_adjusted=average(values_of(known, adjusted=True), seed, resamples),
         flip_rate=_share(len(set(row.verdicts)) > 1 for row in both),
         reversal_rate=_share(set(row.verdicts) == {"win", "loss"} for row in both),
         first_wins=_first_wins(both),
@@ -169,15 +170,6 @@ def values_of(rows: Sequence[Comparison], adjusted: bool = False) -> Values:
     return found
 
 
-def _rate(values: Values, seed: int, resamples: int) -> Interval:
-    """The win rate; its interval is that of its difference from one half, or exact at 0 and 1."""
-    half = {lang: {id: [0.5] for id in own} for lang, own in values.items()}
-    found = average_difference(half, values, seed, resamples)
-    delta = found.delta
-    interval = Interval(found.tuned, 0.5 + delta.low, 0.5 + delta.high)
-    return at_the_edge(interval, found.clusters)
-
-
 def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
     if not rows:
         return ["nothing was judged: there is no figure"]
@@ -192,6 +184,8 @@ def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
         notes.append("every verdict is a tie")
     if len({row.id for row in known}) == 1:
         notes.append("there is one prompt only, so there are no intervals")
+    elif alone := [lang for lang, own in values_of(known).items() if len(own) == 1]:
+        notes.append(f"there is no interval, since there is one prompt only in {', '.join(alone)}")
     return notes
 
 
@@ -221,7 +215,12 @@ def length_controlled(
         seed,
         resamples,
     )
-    return interval, term, notes
+    wide = outer(interval, students(np.column_stack([fit.parts() for fit in fits])))
+    return (
+        Interval(interval.mean, np.maximum(wide.low, 0.0), np.minimum(wide.high, 1.0)),
+        term,
+        notes,
+    )
 
 
 def _length_notes(languages: Mapping[str, Sequence[Comparison]]) -> list[str]:
@@ -250,9 +249,11 @@ def _told_by_length(rows: Sequence[Comparison]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """A language's fit, and per cluster what a Newton step needs: slope (2) and curvature (3)."""
+    """A language's fit, which clusters it has, and per cluster what a Newton step needs: slope (2) and
+    curvature (3)."""
 
     terms: Floats
+    own: Bools
     slopes: Floats
     bends: Floats
 
@@ -266,6 +267,15 @@ class _Fit:
         # Far from the whole fit a step says little but the direction: it ends where the rate is 0 or 1.
         rates = length.sigmoid(self.terms[0] + np.clip(step, -8.0, 8.0))
         return np.where(drawn, rates, NAN)
+
+    def parts(self) -> Floats:
+        """Per cluster the rate that it alone pulls to, whose mean is the rate; NaN where there is none."""
+        rate = length.sigmoid(self.terms[0])
+        slope = self.slopes - length.RIDGE * self.terms / self.own.sum()
+        first, cross, second = self.bends.sum(axis=0)
+        first, second = first + length.RIDGE, second + length.RIDGE
+        step = (second * slope[:, 0] - cross * slope[:, 1]) / (first * second - cross**2)
+        return np.where(self.own, rate + rate * (1 - rate) * self.own.sum() * step, NAN)
 
 
 def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> _Fit:
@@ -282,7 +292,8 @@ def _fit(rows: Sequence[Comparison], clusters: Mapping[str, int]) -> _Fit:
     size = len(clusters)
     slopes = [np.bincount(places, slope * part, size) for part in (1.0, terms)]
     bends = [np.bincount(places, bend * part, size) for part in (1.0, terms, terms**2)]
-    return _Fit(fit, np.column_stack(slopes), np.column_stack(bends))
+    own = np.bincount(places, minlength=size) > 0
+    return _Fit(fit, own, np.column_stack(slopes), np.column_stack(bends))
 
 
 def prompts_needed(

@@ -1,7 +1,7 @@
 """Verdicts and answers to figures: tuned against base.
 
 Every figure is per language and, as language "mul", the average over languages that were trained, with
-another one for those that were not; its interval is of the difference, with prompts resampled whole
+another one for those that were not; its interval is of the difference, prompts being clusters
 (see `croco.stats`).
 """
 

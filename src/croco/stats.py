@@ -1,13 +1,15 @@
-"""Win rates, and 95 % bootstrap intervals that resample prompts: values in, numbers out, no I/O.
+"""Win rates, and 95 % intervals over prompts: values in, numbers out, no I/O.
 
-Answers to one prompt are alike, so the prompt is what is drawn at random: it is the cluster, and
-clusters are resampled whole, with all their answers, on both sides of a comparison, and in all
-languages at once. A statistic is the mean over clusters of cluster means: every prompt counts the
-same, however many answers it has. With clusters of equal size that is the mean of all values.
+Answers to one prompt are alike, so the prompt is what is drawn at random: it is the cluster, and it enters
+a variance, or a resample, whole: with all its answers, on both sides of a comparison, and in all languages
+at once. A statistic is the mean over clusters of cluster means: every prompt counts the same, however many
+answers it has. With clusters of equal size that is the mean of all values.
 
-An interval is the percentile bootstrap's, taken further out for few clusters as Hesterberg gives it
-("What Teachers Should Know About the Bootstrap", 2015, "expanded percentile"): plain percentiles
-are too narrow by the factor sqrt((n - 1) / n) and know nothing of Student's t.
+Shares (values that a count of verdicts gives: 0, 1, and ties between) have intervals in closed form
+(`croco.intervals`). Of other values the interval is the percentile bootstrap's, taken further out for few
+clusters as Hesterberg gives it ("What Teachers Should Know About the Bootstrap", 2015, "expanded
+percentile"): plain percentiles are too narrow by the factor sqrt((n - 1) / n) and know nothing of
+Student's t. A difference's is at least as wide as Student's, which bears languages with few prompts.
 """
 
 from __future__ import annotations
@@ -18,26 +20,19 @@ from functools import lru_cache
 
 import numpy as np
 
+from croco import intervals
 from croco.arrays import Floats
+from croco.intervals import NAN as NAN
+from croco.intervals import TAIL
+from croco.intervals import Interval as Interval
 
 #: Language -> cluster -> the cluster's values.
 Clusters = Mapping[str, Mapping[str, Sequence[float]]]
 
-NAN = float("nan")
 RESAMPLES = 10_000
-TAIL = 0.025
 BLOCK = 2**21
 #: Draws that are kept for the next figure: 64 MB of them.
 KEPT = 2**23
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with its 95 % interval; the bounds are NaN where there are fewer than two clusters."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +86,39 @@ def average_difference(
 ) -> Difference:
     """Tuned against base, averaged over languages; both are values by language and cluster.
 
-    A cluster is drawn with all its languages. One that a language lacks, or that has no value on
-    one side, is left out there on both sides; each language that has clusters weighs the same.
+    One that a language lacks, or that has no value on one side, is left out there on both sides; each
+    language that has clusters weighs the same. There is no interval where one has a single cluster.
     """
     before, after = _table(base, tuned), _table(tuned, base)
     missing = np.isnan(before) | np.isnan(after)
     before[missing] = after[missing] = NAN
-    delta = _interval(after - before, seed, resamples)
+    kept = ~missing.all(axis=0)
+    before, after = before[:, kept], after[:, kept]
+    if are_shares(base) and are_shares(tuned):
+        delta = intervals.share_difference(before, after)
+    else:
+        delta = _widest(after - before, seed, resamples)
     return Difference(_average(before), _average(after), delta, int((~missing).any(axis=1).sum()))
+
+
+def average(values: Clusters, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """The average over languages of values by language and cluster.
+
+    A cluster that a language lacks is left out there; no interval where one has a single cluster.
+    """
+    table = _table(values, {})
+    table = table[:, ~np.isnan(table).all(axis=0)]
+    if are_shares(values):
+        return intervals.share(table)
+    return _widest(table, seed, resamples)
+
+
+def are_shares(values: Clusters) -> bool:
+    """Whether all values are such as verdicts give: 0, 1, a tie, or the mean of two of these."""
+    found = [np.asarray(row, dtype=np.float64) for own in values.values() for row in own.values()]
+    steps = 4 * np.concatenate([*found, np.zeros(0)])
+    steps = steps[~np.isnan(steps)]
+    return bool(np.all((steps >= 0) & (steps <= 4) & (steps == np.round(steps))))
 
 
 def resampled(
@@ -162,18 +182,8 @@ def accuracy_interval(
 
 
 def share_interval(values: Sequence[float], clusters: Sequence[Hashable], seed: int) -> Interval:
-    """The mean of values from 0 to 1, grouped by `clusters`; see `at_the_edge`."""
-    groups = grouped(values, clusters)
-    return at_the_edge(clustered_mean(groups, seed), len(groups))
-
-
-def at_the_edge(found: Interval, clusters: int) -> Interval:
-    """A share's interval; where all are 0, or all are 1, resampling shows no spread, and the far bound is
-    then Clopper and Pearson's for as many independent clusters, 0.025 ** (1 / n)."""
-    if clusters < 2 or found.mean not in (0.0, 1.0):
-        return found
-    bound = TAIL ** (1 / clusters)
-    return Interval(1.0, bound, 1.0) if found.mean else Interval(0.0, 0.0, 1 - bound)
+    """The mean of values, grouped by `clusters`."""
+    return average({"": {str(k): own for k, own in enumerate(grouped(values, clusters))}}, seed)
 
 
 def preferred(chosen: Sequence[float], rejected: Sequence[float]) -> list[float]:
@@ -233,6 +243,11 @@ def _interval(table: Floats, seed: int, resamples: int) -> Interval:
     averages = np.concatenate([_ratios(drawn @ filled, drawn @ known) for drawn in draws])
     low, high = np.nanquantile(averages, [tail(count), 1 - tail(count)])
     return Interval(mean, float(min(low, mean)), float(max(high, mean)))
+
+
+def _widest(table: Floats, seed: int, resamples: int) -> Interval:
+    """The bootstrap's interval of a table's average, or Student's where that is wider."""
+    return intervals.outer(_interval(table, seed, resamples), intervals.students(table))
 
 
 def _ratios(sums: Floats, counts: Floats) -> Floats:

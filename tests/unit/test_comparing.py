@@ -231,3 +231,12 @@ def test_what_is_unparseable_leaves_the_others_as_they_are():
     plain, with_more = judged(rows, 1)["en"], judged(more, 1)["en"]
     assert dataclasses.replace(with_more, comparisons=20, unparseable=0, notes=[]) == plain
     assert values_of(more) == values_of(rows)
+
+
+def test_an_average_over_a_language_with_one_prompt_says_why_it_has_no_interval():
+    rows = [Comparison(f"p{k}", "de", ["win" if k % 2 else "loss"], (9, 8 + k)) for k in range(9)]
+    found = judged([*rows, Comparison("p0", "gl", ["win"], (9, 9))], 1, 100)
+    assert found["mul"].win_rate.mean == pytest.approx((4 / 9 + 1) / 2)
+    assert math.isnan(found["mul"].win_rate.low)
+    assert any("one prompt only in gl" in note for note in found["mul"].notes)
+    assert math.isfinite(found["de"].win_rate.low)

@@ -150,9 +150,14 @@ def test_known_losses_give_known_figures():
 
 
 def test_words_name_the_languages_that_lost():
-    rows = losses("dpo", BASE, TUNED, ["de"], 1)
-    said = in_words("dpo", rows)
+    tuned = [*TUNED, *rows_of({("c", "it"): 51.0})]
+    said = in_words("dpo", losses("dpo", BASE, tuned, ["de"], 1))
     assert "of 2 languages, the loss rose in 1 (it (not trained)) and fell in 1 (de)" in said
+
+
+def test_two_sentences_show_no_loss():
+    said = in_words("dpo", losses("dpo", BASE, TUNED, ["de"], 1))  # in "it" 2.0 and 2.4 bits more
+    assert "the loss rose in none and fell in 1 (de)" in said
 
 
 class Rows:

@@ -104,7 +104,7 @@ def test_n_counts_answers_and_prompts_counts_clusters(arm):
 def test_interval_is_of_delta_and_missing_for_one_prompt(arm):
     rows = found(arm)
     low, high = rows["win_rate", "de"].ci
-    assert (low, high) == (0.0, 0.5)
+    assert -0.5 <= low < 0.0 < 0.25 < high <= 0.5  # two prompts say little
     assert all(math.isnan(bound) for bound in rows["win_rate", "fr"].ci)
 
 

@@ -93,10 +93,10 @@ def test_average_weighs_languages_the_same():
 
 
 def test_average_resamples_the_languages_of_a_prompt_together():
-    # In each language half the prompts gain 1. Opposite prompts cancel; the same ones do not.
+    # In each language half the prompts gain 9. Opposite prompts cancel; the same ones do not.
     def table(gains):
         return {
-            lang: {f"p{k}": [float(gain)] for k, gain in enumerate(row)}
+            lang: {f"p{k}": [9.0 * gain] for k, gain in enumerate(row)}
             for lang, row in gains.items()
         }
 
@@ -104,9 +104,9 @@ def test_average_resamples_the_languages_of_a_prompt_together():
     opposite = average_difference(zero, table({"de": [0, 1] * 4, "fr": [1, 0] * 4}), 1)
     same = average_difference(zero, table({"de": [0, 1] * 4, "fr": [0, 1] * 4}), 1)
     alone = average_difference({"de": zero["de"]}, table({"de": [0, 1] * 4}), 1)
-    assert opposite.delta == Interval(0.5, 0.5, 0.5)
+    assert opposite.delta == Interval(4.5, 4.5, 4.5)
     assert same.delta == alone.delta
-    assert same.delta.high - same.delta.low > 0.5
+    assert same.delta.high - same.delta.low > 4.5
 
 
 def test_accuracy_with_ties_and_clusters():

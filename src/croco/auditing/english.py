@@ -51,7 +51,7 @@ def agreement(
         "margins": _correlation(margins, shared, seed, why),
         "rewards": _correlation(rewards, ids, seed, why),
         "same_order": figure(
-            stats.clustered_mean([[float(one)] for one in alike], seed), len(shared), why
+            stats.share_interval([float(one) for one in alike], shared, seed), len(shared), why
         ),
     }
 

@@ -230,8 +230,9 @@ def _texts(sealed: Sealed) -> dict[tuple[str, str], str]:
 def _notes(recipe: dict[str, Any]) -> list[str]:
     evaluation = recipe["evaluate"]
     return [
-        "Intervals are 95 % percentile bootstraps over prompts: all answers to a prompt, in every"
-        " language where the figure is an average, are resampled together.",
+        "Intervals are of 95 %, over prompts: all answers to a prompt, in every language where the figure"
+        " is an average, count as one draw. Shares have score intervals, other values bootstraps; where a"
+        " language has a single prompt, neither it nor an average over it has an interval.",
         _of_judge(evaluation["judge"]),
         f"Languages of answers are identified by {evaluation['identifier']}.",
         *map(_of_answers, *zip(*recipe["arms"].items(), strict=True)),
