@@ -23,15 +23,16 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "translate": 2,
     "sample": 3,
     "reward": 3,
-    "score": 2,
-    "pair": 3,
+    "score": 3,
+    "pair": 4,
     "encode": 2,
-    "judge": 3,
-    "audit": 4,
+    "judge": 4,
+    "audit": 5,
     "loss": 2,
     "reference": 2,
     "train": 2,
-    "report": 4,
+    "language": 2,
+    "report": 5,
 }
 
 

@@ -34,6 +34,7 @@ COLUMNS = (
     ("length\ngap", "length_gap", "{:+.0f}"),
     ("longer\nis chosen", "longer_is_chosen", "{:.0%}"),
     ("in language\nis chosen", "in_language_is_chosen", "{:.0%}"),
+    ("cannot\ntell", "cannot_tell", "{:,}"),
     ("tied\nbest", "tied_best", "{:.0%}"),
     ("repeats", "repeats", "{:.0%}"),
     ("cut off", "cut_off", "{:.0%}"),

@@ -183,6 +183,8 @@ def _in_words(summary: dict[str, Any]) -> list[str]:
     lines += [f"  {n:,} pools without a pair: {why}" for why, n in pools["why_no_pair"].items()]
     lines += [f"  {n:,} pairs refused: {why}" for why, n in summary["pairs"]["refused"].items()]
     lines += [f"  {n:,} responses filtered: {why}" for why, n in responses["filtered"].items()]
+    if untold := responses["cannot_tell_language"]:
+        lines.append(f"  {untold:,} responses whose language cannot be told, not filtered")
     lines += [f"  {n:,} rows refused: {why}" for why, n in responses["refused"].items()]
     if responses["without_prompt"]:
         lines.append(f"  {responses['without_prompt']:,} responses without a prompt")

@@ -35,14 +35,14 @@ ALL_TOLD = "length alone tells every verdict, so that nobody knows what equal le
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One base and one tuned answer to a prompt: the verdicts on tuned, both lengths in characters, and
-    whether base and tuned are in the prompt's language (none: not known). `answer` tells tuned's answers
-    to one prompt apart."""
+    whether base and tuned are in the prompt's language: None for one that cannot be told, and none at all
+    where nobody identified them. `answer` tells tuned's answers to one prompt apart."""
 
     id: str
     lang: str
     verdicts: Sequence[str]
     lengths: tuple[int, int]
-    in_language: tuple[bool, bool] | None = None
+    in_language: tuple[bool | None, bool | None] | None = None
     answer: int = 0
 
     @property
@@ -53,17 +53,18 @@ class Comparison:
     @property
     def adjusted(self) -> float:
         """The value where an answer in the wrong language cannot win: a win of such a one is the other's
-        win, and a tie where both are wrong."""
+        win, and a tie where both are wrong. One that cannot be told is not wrong. Where nobody identified
+        the languages it is the plain value, which stands in no language-adjusted rate."""
         return _mean([VALUES.get(self._adjusted(verdict), NAN) for verdict in self.verdicts])
 
     def _adjusted(self, verdict: str) -> str:
         if self.in_language is None or verdict not in ("win", "loss"):
             return verdict
-        base, tuned = self.in_language
-        if not base and not tuned:
+        base_wrong, tuned_wrong = (one is False for one in self.in_language)
+        if base_wrong and tuned_wrong:
             return "tie"
-        winner_is_right = tuned if verdict == "win" else base
-        return verdict if winner_is_right else ("loss" if verdict == "win" else "win")
+        winner_is_wrong = tuned_wrong if verdict == "win" else base_wrong
+        return ("loss" if verdict == "win" else "win") if winner_is_wrong else verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Judged:
     share of comparisons whose two orders got different verdicts, `reversal_rate` of those where even the
     winner changed, and `first_wins` the share of decided judgments that the answer shown first won; they
     are None where a judge sees no order. `needed` are the prompts that show a difference of so many
-    points.
+    points. Of the comparisons with a value, `language_unknown` counts those whose languages nobody
+    identified, which stand in no language-adjusted rate, and `cannot_tell` those with an answer whose
+    language cannot be told.
     """
 
     lang: str
@@ -94,6 +97,8 @@ class Judged:
     reversal_rate: float | None
     first_wins: float | None
     needed: dict[int, int]
+    language_unknown: int = 0
+    cannot_tell: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -152,6 +157,8 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         reversal_rate=_share(set(row.verdicts) == {"win", "loss"} for row in both),
         first_wins=_first_wins(both),
         needed=prompts_needed(values_of(known)),
+        language_unknown=sum(row.in_language is None for row in known),
+        cannot_tell=sum(None in (row.in_language or ()) for row in known),
         notes=[*_statements(rows, known), *notes],
     )
 
@@ -161,9 +168,12 @@ Values = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def values_of(rows: Sequence[Comparison], adjusted: bool = False) -> Values:
-    """The values of comparisons by language and prompt, those without one left out."""
+    """The values of comparisons by language and prompt, those without one left out; `adjusted` ones leave
+    out those whose languages nobody identified."""
     found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
+        if adjusted and row.in_language is None:
+            continue
         value = row.adjusted if adjusted else row.value
         if not math.isnan(value):
             found[row.lang][row.id].append(value)
@@ -179,6 +189,11 @@ def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
     if len(known) < len(rows):
         missing = len(rows) - len(known)
         notes.append(f"{missing} of {len(rows)} comparisons lack a verdict and stand in no rate")
+    if nameless := sum(row.in_language is None for row in known):
+        notes.append(
+            f"the languages of {nameless} of {len(known)} comparisons are not known: they stand in no"
+            " language-adjusted rate"
+        )
     said = {verdict for row in known for verdict in row.verdicts}
     if said == {"tie"}:
         notes.append("every verdict is a tie")

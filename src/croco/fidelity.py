@@ -14,8 +14,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from croco import stats
+from croco import prose, stats
 from croco.languages import LanguageIdentifier, same_language
+from croco.spoken import NONE, hear
 from croco.stats import Interval
 
 #: Lines of fewer tokens than this say too little to be judged (the benchmark's).
@@ -40,8 +41,8 @@ _ENGLISH = re.compile("[a-z]{4,}")
 class Lines:
     """What an answer's lines say: the share that passes, and whether all words do (1.0 or 0.0).
 
-    `lines` is None where no line is long enough. `words` is None where the language is written in Latin
-    letters, or some line does not pass.
+    `lines` is None where no line is long enough and in a language that can be told. `words` is None where
+    the language is written in Latin letters, or some line does not pass.
     """
 
     lines: float | None
@@ -54,7 +55,8 @@ class PassRates:
 
     `response` is the share identified as in the asked language, `line` the share of which all lines
     pass, `word` the share of those with no English word. `lines` is the mean share of passing lines,
-    `answers` counts them all and `judged` those with a line of five tokens.
+    `answers` counts them all, `judged` those with a line that can be judged, and `cannot_tell` those whose
+    language cannot be told, which stand in no rate.
     """
 
     response: Interval | None
@@ -63,6 +65,7 @@ class PassRates:
     lines: float | None
     answers: int
     judged: int
+    cannot_tell: int = 0
 
 
 def pass_rates(
@@ -78,8 +81,8 @@ def pass_rates(
     Raises ValueError where texts and prompts differ in number.
     """
     clusters = list(range(len(texts)) if prompts is None else prompts)
-    found = response_languages(texts, identifier)
-    spoken = [float(same_language(one, lang)) for one in found]
+    found = [one.right for one in hear(texts, [lang] * len(texts), identifier)]
+    spoken = [None if one is None else float(one) for one in found]
     judged = judge_lines(texts, lang, identifier)
     passed = [line_pass(one) for one in judged]
     shares = [one.lines for one in judged if one.lines is not None]
@@ -90,17 +93,19 @@ def pass_rates(
         lines=sum(shares) / len(shares) if shares else None,
         answers=len(texts),
         judged=len(shares),
+        cannot_tell=found.count(None),
     )
 
 
-def response_languages(texts: Sequence[str], identifier: LanguageIdentifier) -> list[str]:
-    """The likeliest language of each text, `und` where it is in none."""
-    return [ranking[0][0] for ranking in identifier.identify(texts)]
+def response_languages(texts: Sequence[str], identifier: LanguageIdentifier) -> list[str | None]:
+    """The likeliest language of each text, `und` where it is in none, None where it cannot be told."""
+    return [one.language for one in hear(texts, [NONE] * len(texts), identifier)]
 
 
 def judge_lines(texts: Sequence[str], lang: str, identifier: LanguageIdentifier) -> list[Lines]:
     """What the lines of each answer say, which was asked for in `lang`."""
-    lines = [long_lines(text, lang) for text in texts]
+    tells = getattr(identifier, "tells", prose.tells)
+    lines = [[line for raw, line in _long(text, lang) if tells(raw)] for text in texts]
     rankings = iter(identifier.identify([line for own in lines for line in own]))
     judged = []
     for own in lines:
@@ -134,9 +139,15 @@ def long_lines(text: str, lang: str) -> list[str]:
 
     What follows a line that starts with "Q:" is cut off. Lines of code are lines like others.
     """
-    text = text.split("\nQ:")[0].strip().translate(_REMOVED)
-    text = text.replace("\N{EM DASH}", " ").replace("\N{ARABIC COMMA}", "")
-    return [line for line in text.split("\n") if tokens(line, lang) >= LINE_TOKENS]
+    return [line for _, line in _long(text, lang)]
+
+
+def _long(text: str, lang: str) -> list[tuple[str, str]]:
+    """The lines that are judged, each after what of it is prose."""
+    text = text.split("\nQ:")[0].strip()
+    plain = text.translate(_REMOVED).replace("\N{EM DASH}", " ").replace("\N{ARABIC COMMA}", "")
+    both = zip(prose.lines(text), plain.split("\n"), strict=True)
+    return [(raw, line) for raw, line in both if tokens(line, lang) >= LINE_TOKENS]
 
 
 def tokens(line: str, lang: str) -> float:

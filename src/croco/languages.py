@@ -17,7 +17,10 @@ IDENTIFIERS = {
 
 
 class LanguageIdentifier(Protocol):
-    """Tells the language of texts."""
+    """Tells the language of texts; see `croco.spoken` for those that hold too little language.
+
+    A method `tells(text)`, where there is one, says instead of the usual rule which texts have enough.
+    """
 
     def identify(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
         """For each text its likely BCP-47 languages with probabilities, the likeliest first."""

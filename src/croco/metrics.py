@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from croco import stats
 from croco.comparing import Comparison, Judged, is_trained, scopes
-from croco.languages import same_language
 from croco.records import (
     MULTIPLE,
     UNTRAINED,
@@ -23,6 +22,7 @@ from croco.records import (
     Responses,
     Verdicts,
 )
+from croco.spoken import right
 
 #: The values of one prompt, base's and tuned's, one per answer; NaN where an answer has none.
 Sides = tuple[Sequence[float], Sequence[float]]
@@ -35,10 +35,11 @@ class Answered:
     responses: Mapping[Key, Responses]
     languages: Mapping[Key, Languages]
 
-    def in_language(self, key: Key) -> list[float]:
-        """1.0 for each answer that is in its prompt's language; nothing where that is not known."""
+    def in_language(self, key: Key) -> list[bool | None]:
+        """Whether each answer is in its prompt's language, None where that cannot be told; nothing where
+        nobody identified it."""
         row = self.languages.get(key)
-        return _spoken(row.languages if row else [], key)
+        return [right(one, key[1]) for one in row.languages] if row else []
 
 
 def comparisons(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -> list[Comparison]:
@@ -53,7 +54,7 @@ def _comparisons(row: Verdicts, base: Answered, tuned: Answered) -> Iterator[Com
         lengths = len(texts[0][one]), len(texts[1][other])
         spoken = None
         if all(in_language):
-            spoken = bool(in_language[0][one]), bool(in_language[1][other])
+            spoken = in_language[0][one], in_language[1][other]
         yield Comparison(row.id, row.lang, said, lengths, spoken, other)
 
 
@@ -136,16 +137,16 @@ def _by_language(sides: Mapping[Key, Sides], which: int) -> dict[str, dict[str, 
 
 
 def _fidelity(side: Answered, key: Key) -> list[float]:
-    return side.in_language(key)
+    return _known(side.in_language(key))
 
 
 def _second_fidelity(side: Answered, key: Key) -> list[float]:
     row = side.languages.get(key)
-    return _spoken(row.second if row else [], key)
+    return _known([right(one, key[1]) for one in row.second] if row else [])
 
 
-def _spoken(found: Sequence[str], key: Key) -> list[float]:
-    return [float(same_language(one, key[1])) for one in found]
+def _known(found: Sequence[bool | None]) -> list[float]:
+    return [math.nan if one is None else float(one) for one in found]
 
 
 def _line_pass(side: Answered, key: Key) -> list[float]:

@@ -209,6 +209,7 @@ class Pairs(Keyed):
     `scores` are those of all responses, by language and place, `barred` who was kept from a side.
     `refused` are reasons of pairs that were picked and then refused. `raw` holds the languages of
     chosen and rejected as uncalibrated rewards would have had them, where rewards are calibrated.
+    `untold` counts the responses that passed a language filter since their language cannot be told.
     """
 
     id: str
@@ -229,6 +230,7 @@ class Pairs(Keyed):
     barred: list[Barred]
     refused: list[str]
     raw: list[list[str]]
+    untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +283,8 @@ class Verdicts(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Languages(Keyed):
-    """The language that each response of one `Responses` row is in, in its order; `und` for none.
+    """The language that each response of one `Responses` row is in, in its order; `und` for none, and None
+    where it cannot be told (`croco.spoken`).
 
     `lines` is the share of a response's lines that are in the row's language, `words` 1.0 where no
     English word stands in them (`croco.fidelity` has the rules; None where they say nothing). `second`
@@ -290,10 +293,10 @@ class Languages(Keyed):
 
     id: str
     lang: str
-    languages: list[str]
+    languages: list[str | None]
     lines: list[float | None] = field(default_factory=list)
     words: list[float | None] = field(default_factory=list)
-    second: list[str] = field(default_factory=list)
+    second: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +316,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Audited(Keyed):
     """A preference pair as the audit saw it: what the reward gave to both answers, their lengths in
-    characters, and whether each was identified as being in the pair's language."""
+    characters, and whether each is in the pair's language (None: it cannot be told)."""
 
     id: str
     lang: str
@@ -322,8 +325,8 @@ class Audited(Keyed):
     rejected: float
     chosen_length: int
     rejected_length: int
-    chosen_in_language: bool
-    rejected_in_language: bool
+    chosen_in_language: bool | None
+    rejected_in_language: bool | None
 
     @property
     def margin(self) -> float:

@@ -71,7 +71,10 @@ class RewardTraining(Section):
 
 
 class Gate(Section):
-    """An identifier's share of the asked language; an answer below `threshold` loses `penalty`."""
+    """An identifier's share of the asked language; an answer below `threshold` loses `penalty`.
+
+    One whose language cannot be told loses nothing (`croco.spoken`).
+    """
 
     identifier: str = "py3langid"
     threshold: Share = 0.5

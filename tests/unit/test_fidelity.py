@@ -81,8 +81,10 @@ def test_a_chinese_line_of_eight_characters_is_long_enough():
         (f"{DE}\nen:sol en:mar", 1.0, 1.0),
         ("en:sol", None, None),
         ("", None, None),
-        # In no language at all.
-        ("1 2 3 4 5", 0.0, 0.0),
+        # Numbers tell no language: the line is left out.
+        ("1 2 3 4 5", None, None),
+        (f"{DE}\n1 2 3 4 5", 1.0, 1.0),
+        (f"{DE}\n```\nfor k in range(5): print(k) # en:sol en:mar en:pan en:luz\n```", 1.0, 1.0),
         # Two words of five are more than the share that is asked for, one is not.
         ("de:sol de:mar en:pan en:luz en:rio", 1.0, 1.0),
         ("de:sol en:mar en:pan en:luz en:rio", 0.0, 0.0),
@@ -128,7 +130,7 @@ def test_words_are_asked_for_only_where_all_lines_pass():
 
 
 def test_response_languages():
-    assert response_languages([DE, f"{DE} en:sol", "", "?!"], FAKE) == ["de", "de", "und", "und"]
+    assert response_languages([DE, f"{DE} en:sol", "", "?!"], FAKE) == ["de", "de", "und", None]
 
 
 def test_pass_rates():

@@ -59,6 +59,8 @@ def test_figures_are_json_without_nan():
             "base": {
                 "de": {
                     "answers": 2,
+                    "cannot_tell": 0,
+                    "second_cannot_tell": 0,
                     "answered": {
                         "de": {"count": 1, "share": 0.5},
                         "en": {"count": 1, "share": 0.5},
@@ -71,6 +73,8 @@ def test_figures_are_json_without_nan():
             "dpo": {
                 "de": {
                     "answers": 1,
+                    "cannot_tell": 0,
+                    "second_cannot_tell": 0,
                     "answered": {"de": {"count": 1, "share": 1.0}},
                     "without_long_line": 0,
                     "passing_lines": 1.0,

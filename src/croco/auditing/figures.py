@@ -38,6 +38,7 @@ def of_language(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
         "in_language_wins_ci": bounds(spoken),
         "over_in_language_wins": _lead(rows, _language, seed),
         "in_language_decides": decides(rows, seed),
+        "cannot_tell": sum(not _told(row) for row in rows),
         "chosen_longer": where(
             rows, lambda row: row.chosen_length > row.rejected_length, seed, "chosen is the longer"
         ),
@@ -72,7 +73,9 @@ def of_pairs(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
 def decides(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
     """The pairs with one answer in the language: their share, how often it is chosen, and the reward's
     accuracy there."""
-    decided = [row for row in rows if row.chosen_in_language != row.rejected_in_language]
+    decided = [
+        row for row in rows if _told(row) and row.chosen_in_language != row.rejected_in_language
+    ]
     rule = _accuracy(decided, _language, seed)
     return {
         "share": len(decided) / len(rows) if rows else None,
@@ -189,7 +192,17 @@ def _length(row: Audited) -> tuple[float, float]:
 
 
 def _language(row: Audited) -> tuple[float, float]:
-    return float(row.chosen_in_language), float(row.rejected_in_language)
+    """Both sides alike where the language of one cannot be told: then the rule says nothing."""
+    return (
+        (float(bool(row.chosen_in_language)), float(bool(row.rejected_in_language)))
+        if _told(row)
+        else (0.0, 0.0)
+    )
+
+
+def _told(row: Audited) -> bool:
+    """Whether the languages of both answers can be told."""
+    return None not in (row.chosen_in_language, row.rejected_in_language)
 
 
 def _doublings(row: Audited) -> float:

@@ -99,6 +99,11 @@ def remarks(figures: Figures) -> list[str]:
         own = remark.figure(figures)
         if own and excludes_zero(own["ci"]):
             said.append(remark.words.format(own["value"], *own["ci"]))
+    if untold := figures.get("cannot_tell"):
+        said.append(
+            f"{untold} of {figures['n']} pairs have an answer whose language cannot be told: they are ties"
+            " for the rule that the answer in the language wins"
+        )
     return said
 
 

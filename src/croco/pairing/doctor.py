@@ -18,10 +18,14 @@ import pyarrow as pa
 from croco import stats
 from croco.arrays import Bools, Floats, Ints
 from croco.errors import RecipeError
-from croco.languages import load_identifier, same_language
+from croco.languages import load_identifier
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE
 from croco.selection import select
+from croco.spoken import hear
+
+#: Whether chosen and rejected are in the prompt's language, 1.0 or 0.0; None: one cannot be told.
+Both = tuple[float, float] | None
 
 Names = npt.NDArray[np.object_]
 
@@ -60,7 +64,7 @@ class Exam:
 
     `identifier` is what tells languages where it is not the filters'.
     `pools` has the columns lang, pool_size, pool_mean, pool_std, pool_min, pool_max, best, repeats,
-    cut_off, empty, reason and scores (the rewards that were compared, a list per pool).
+    cut_off, empty, untold, reason and scores (the rewards that were compared, a list per pool).
     """
 
     name: str
@@ -95,9 +99,7 @@ def diagnose(exam: Exam, identifier: str | None, seed: int = 42) -> dict[str, An
     }
 
 
-def _figures(
-    exam: Exam, lang: str | None, spoken: dict[int, tuple[float, float]], seed: int
-) -> dict[str, Any]:
+def _figures(exam: Exam, lang: str | None, spoken: dict[int, Both], seed: int) -> dict[str, Any]:
     own = np.flatnonzero([lang in (None, one) for one in exam.pairs.prompt_lang])
     found = {"pairs": len(own)} | _pair_figures(exam.pairs, own, spoken, seed)
     if exam.pools is not None:
@@ -113,15 +115,14 @@ def _pool_langs(exam: Exam) -> list[str]:
     return [] if exam.pools is None else exam.pools["lang"].unique().to_pylist()
 
 
-def _pair_figures(
-    pairs: Pairs, own: Ints, spoken: dict[int, tuple[float, float]], seed: int
-) -> dict[str, Any]:
+def _pair_figures(pairs: Pairs, own: Ints, spoken: dict[int, Both], seed: int) -> dict[str, Any]:
     gap = pairs.chosen_reward[own] - pairs.rejected_reward[own]
     gap = gap[np.isfinite(gap)]
     lengths = pairs.chosen_length[own], pairs.rejected_length[own]
     ids = [pairs.id[k] for k in own]
-    told = [k for k in own.tolist() if k in spoken]
-    sides = [[spoken[k][side] for k in told] for side in (0, 1)]
+    heard = [k for k in own.tolist() if k in spoken]
+    told = [k for k in heard if spoken[k] is not None]
+    sides = list(zip(*(both for k in told if (both := spoken[k])), strict=True)) or [(), ()]
     return {
         "margin": _mean(gap),
         "median_margin": _known(float(np.median(gap))) if gap.size else None,
@@ -134,6 +135,7 @@ def _pair_figures(
         ),
         "only_chosen_in_language": _mean([a > b for a, b in zip(*sides, strict=True)]),
         "only_rejected_in_language": _mean([a < b for a, b in zip(*sides, strict=True)]),
+        "cannot_tell": len(heard) - len(told) if heard else None,
         "chosen_cut_off": _flagged(pairs.chosen_cut_off[own]),
         "rejected_cut_off": _flagged(pairs.rejected_cut_off[own]),
         "prompt_not_in_chosens_language": _mean(
@@ -161,13 +163,14 @@ def _pool_figures(pools: pa.Table) -> dict[str, Any]:
         "of_one": _mean(size == 1),
         "repeats": int(column["repeats"].sum()) / responses,
         "empty": int(column["empty"].sum()) / responses,
+        "untold": int(column["untold"].sum()) / responses,
         "cut_off": int(column["cut_off"].sum()) / responses,
     }
 
 
 #: The columns of numbers in `Exam.pools`.
 NUMBERS = ["pool_size", "pool_mean", "pool_std", "pool_min", "pool_max"]
-NUMBERS += ["best", "repeats", "cut_off", "empty"]
+NUMBERS += ["best", "repeats", "cut_off", "empty", "untold"]
 
 
 def by_size(pools: pa.Table, config: PairConfig, seed: int) -> list[dict[str, Any]]:
@@ -225,19 +228,16 @@ def _of_size(n: int, scores: list[Floats], config: PairConfig) -> dict[str, Any]
     }
 
 
-def _spoken(pairs: Pairs, identifier: str | None) -> dict[int, tuple[float, float]]:
-    """For some pairs, whether chosen and rejected are in the prompt's language, 1.0 or 0.0 each."""
+def _spoken(pairs: Pairs, identifier: str | None) -> dict[int, Both]:
+    """For some pairs, whether chosen and rejected are in the prompt's language."""
     if identifier is None or not pairs.samples:
         return {}
-    known = load_identifier(identifier)
     texts = [text for sides in pairs.samples.values() for text in sides]
-    tags = [ranking[0][0] for ranking in known.identify(texts)]
+    langs = [pairs.prompt_lang[k] for k in pairs.samples for _ in range(2)]
+    heard = [one.right for one in hear(texts, langs, load_identifier(identifier))]
     return {
-        k: (
-            float(same_language(tags[2 * row], pairs.prompt_lang[k])),
-            float(same_language(tags[2 * row + 1], pairs.prompt_lang[k])),
-        )
-        for row, k in enumerate(pairs.samples)
+        k: None if one is None or other is None else (float(one), float(other))
+        for k, one, other in zip(pairs.samples, heard[::2], heard[1::2], strict=True)
     }
 
 

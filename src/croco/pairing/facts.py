@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from croco.arrays import Bools, Floats, Ints
 from croco.calibration import Rewards
-from croco.languages import load_identifier, same_language
+from croco.languages import load_identifier
 from croco.recipe import Filters
+from croco.spoken import hear
 
 Signatures = npt.NDArray[np.uint16]
 
@@ -27,7 +28,8 @@ class Facts:
 
     `prompt`, `lang` and `writer` are places in `ids`, `langs` and `writers`. `length` is in
     characters, 0 where no filter needs it. `mark` is equal where texts are (and seldom otherwise).
-    `share` is the identifier's share of the asked language, NaN where nobody asked it.
+    `share` is the identifier's share of the asked language (`Spoken.level`), NaN where nobody asked it,
+    and where the language cannot be told (`untold`).
     `signature` (responses x `MINIMA`) is there where near-duplicates are looked for.
     """
 
@@ -43,6 +45,7 @@ class Facts:
     cut_off: Bools
     empty: Bools
     share: Floats
+    untold: Bools
     signature: Signatures | None = None
 
     @property
@@ -68,6 +71,7 @@ class TextFacts:
     length: Ints
     empty: Bools
     share: Floats
+    untold: Bools
     signature: Signatures | None
 
 
@@ -83,7 +87,8 @@ def text_facts(texts: pa.Array, langs: Sequence[str], lang: Ints, filters: Filte
     if filters.max_length_ratio is not None:  # to count characters takes as long as all the rest
         length = pc.utf8_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
     mark, empty = marks(texts)
-    return TextFacts(mark, length, empty, shares, pieces)
+    untold = np.isnan(shares) & (filters.wrong_language != "off")
+    return TextFacts(mark, length, empty, shares, untold, pieces)
 
 
 def marks(texts: pa.StringArray) -> tuple[Ints, Bools]:
@@ -123,15 +128,10 @@ _IN_SPACE[[0, *"".join(c for c in map(chr, range(0x3001)) if c.isspace()).encode
 
 
 def language_shares(texts: Sequence[str], langs: Sequence[str], filters: Filters) -> Floats:
-    """The share of the asked language in each text, by the filters' identifier."""
-    rankings = load_identifier(filters.identifier).identify(texts)
-    return np.array(
-        [
-            sum(share for tag, share in ranking if same_language(tag, lang))
-            for ranking, lang in zip(rankings, langs, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    """The share of the asked language in each text by the filters' identifier, NaN where it cannot be
+    told."""
+    found = hear(texts, langs, load_identifier(filters.identifier))
+    return np.array([one.level for one in found], dtype=np.float64)
 
 
 def signatures(texts: Sequence[str]) -> Signatures:

@@ -79,6 +79,7 @@ def pool_columns(facts: Facts, built: Built) -> dict[str, pa.Array]:
         "repeats": counted(built.repeats()),
         "cut_off": counted(facts.cut_off),
         "empty": counted(facts.empty),
+        "untold": counted(facts.untold),
         "fallback": pa.array(pools.fallback),
         "reason": names(REASONS, pools.reason),
         "scores": _scores(built),

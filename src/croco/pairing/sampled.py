@@ -72,6 +72,7 @@ def _answers(rows: pa.Table, rewards: pa.ListArray, filters: Filters) -> Answers
         cut_off=pc.equal(finish, "length").to_numpy(zero_copy_only=False),
         empty=read.empty,
         share=read.share,
+        untold=read.untold,
         signature=read.signature,
     )
     starts = np.repeat(np.cumsum(counts) - counts, counts)

@@ -35,6 +35,7 @@ FACTS = pa.schema(
         "cut_off": pa.bool_(),
         "empty": pa.bool_(),
         "share": pa.float64(),
+        "untold": pa.bool_(),
         "signature": pa.binary(2 * MINIMA),
         "asked": pa.int64(),
         "file": pa.int64(),
@@ -108,7 +109,7 @@ class Spool:
             (ids, prompt), (langs, lang), (writers, writer) = (
                 _coded(table[name]) for name in ("id", "lang", "policy")
             )
-            column = {name: _numbers(table[name]) for name in FACTS.names[3:9]}
+            column = {name: _numbers(table[name]) for name in FACTS.names[3:10]}
             facts = Facts(
                 ids=ids,
                 langs=langs,
@@ -181,6 +182,7 @@ class _Block:
             "cut_off": pc.fill_null(pc.equal(table["finish_reason"], "length"), False),
             "empty": read.empty,
             "share": read.share,
+            "untold": read.untold,
             "signature": signature,
             "file": np.full(len(texts), self.file),
             "line": rows.line[found.row],

@@ -24,7 +24,7 @@ class Counts:
     def __init__(self, config: PairConfig, policy: str | None) -> None:
         self.config = config
         self.policy = policy
-        self.responses = self.prompts = self.prompts_twice = self.unmatched = 0
+        self.responses = self.prompts = self.prompts_twice = self.unmatched = self.untold = 0
         self.pools: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -45,6 +45,7 @@ class Counts:
             without_pair=int((pools.reason > 0).sum()),
         )
         self.pools["repeats"] += int(built.repeats().sum())
+        self.untold += int(facts.untold.sum())
         self.reasons.update(_named(REASONS, pools.reason[pools.reason > 0]))
         if found.refusal is not None:
             self.refused.update(_named(REASONS, found.refusal))
@@ -69,6 +70,7 @@ class Counts:
                 "refused": {why: n for why, n in refused.items() if why != UNUSABLE},
                 "without_prompt": self.unmatched,
                 "filtered": dict(filtered),
+                "cannot_tell_language": self.untold,
             },
             "prompts": {
                 "read": self.prompts,

@@ -62,6 +62,8 @@ def _language(own: Judged) -> dict[str, Any]:
         "length_controlled": _interval(own.length_controlled)
         | {"length_term": known(own.length_term)},
         "language_adjusted": _interval(own.language_adjusted),
+        "language_unknown": own.language_unknown,
+        "cannot_tell": own.cannot_tell,
         "flip_rate": own.flip_rate,
         "reversal_rate": own.reversal_rate,
         "first_wins": own.first_wins,

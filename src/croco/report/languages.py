@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from croco.fidelity import has_words
-from croco.languages import same_language
 from croco.records import Languages
 from croco.report.confusion import confusion_plot
 from croco.report.page import Section
 from croco.report.parts import Part
+from croco.spoken import right
 from croco.stage import Sealed
 
 #: Languages that nobody asked for and that are shown by name; the others are "other".
-NAMED, OTHER = 4, "other"
+NAMED, OTHER, CANNOT_TELL = 4, "other", "cannot tell"
 #: Why there is no word-level pass rate.
 LATIN = "written in Latin letters, so that an English word cannot be told from others"
 
@@ -50,7 +50,7 @@ def languages_part(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part
 
 
 def confusion(rows: Iterable[Languages], asked: Sequence[str]) -> Confusion:
-    """How many answers are in which language, by the language that was asked.
+    """How many answers are in which language, by the language that was asked; "cannot tell" is none.
 
     What is an asked language but for its region or script counts as that one, its own row's first.
     """
@@ -61,18 +61,22 @@ def confusion(rows: Iterable[Languages], asked: Sequence[str]) -> Confusion:
     return {lang: table[lang] for lang in sorted(table)}
 
 
-def _column(found: str, lang: str, asked: Sequence[str]) -> str:
-    return next((one for one in (lang, *asked) if same_language(found, one)), found)
+def _column(found: str | None, lang: str, asked: Sequence[str]) -> str:
+    if found is None:
+        return CANNOT_TELL
+    return next((one for one in (lang, *asked) if right(found, one)), found)
 
 
 def _columns(tables: Mapping[str, Confusion], asked: Sequence[str]) -> list[str]:
-    """The asked languages, then the most frequent others, and one column for the rest."""
+    """The asked languages, then the most frequent others, one column for the rest, and one for answers
+    whose language cannot be told."""
     others: Counter[str] = Counter()
     for table in tables.values():
         for own in table.values():
             others.update({lang: n for lang, n in own.items() if lang not in asked})
+    last = [CANNOT_TELL] if others.pop(CANNOT_TELL, 0) else []
     ordered = sorted(others, key=lambda lang: (-others[lang], lang))
-    return [*asked, *ordered[:NAMED], *([OTHER] if len(ordered) > NAMED else [])]
+    return [*asked, *ordered[:NAMED], *([OTHER] if len(ordered) > NAMED else []), *last]
 
 
 def _merged(table: Confusion, columns: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -91,6 +95,8 @@ def _figures(rows: Sequence[Languages], table: Confusion) -> dict[str, Any]:
         lines = [one for row in answers for one in row.lines]
         found[lang] = {
             "answers": own.total(),
+            "cannot_tell": own[CANNOT_TELL],
+            "second_cannot_tell": sum(one is None for row in answers for one in row.second),
             "answered": {one: {"count": n, "share": n / own.total()} for one, n in _ranked(own)},
             "without_long_line": sum(one is None for one in lines),
             "passing_lines": _mean([one for one in lines if one is not None]),
@@ -104,13 +110,15 @@ def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _agreement(rows: Iterable[Languages]) -> float | None:
-    """How often both identifiers name the same language; None where there is one alone."""
+    """How often both identifiers name the same language where both can tell; None where there is one
+    alone."""
     return _mean(
         [
-            float(same_language(one, other))
+            float(bool(right(one, other)))
             for row in rows
             if row.second
             for one, other in zip(row.languages, row.second, strict=True)
+            if one is not None and other is not None
         ]
     )
 

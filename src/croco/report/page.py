@@ -28,12 +28,14 @@ METRICS: dict[str, tuple[str, str, int]] = {
     ),
     "win_rate_language_adjusted": (
         "Win rate, language-adjusted",
-        "win rate where an answer in another language than its prompt's cannot win",
+        "win rate where an answer in another language than its prompt's cannot win; one whose language"
+        " cannot be told can",
         2,
     ),
     "language_fidelity": (
         "Language fidelity",
-        "share of answers identified as being in the language of their prompt",
+        "share of answers identified as being in the language of their prompt, of those whose language"
+        " can be told",
         2,
     ),
     "second_fidelity": (

@@ -35,15 +35,17 @@ class Composite:
             self.fidelity = LanguageFidelity(language, resources, None)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
-        """The sums; `parts` has each part's raw values and the gate's probabilities as `language`."""
+        """The sums; `parts` has each part's raw values and the gate's probabilities as `language`, NaN
+        where an answer's language cannot be told: it loses nothing."""
         values = {name: part.score(candidates).rewards for name, part in self.parts.items()}
         sums = [0.0] * len(candidates)
         for name, column in values.items():
             weight = self.weights.get(name, 1.0)
             sums = [total + weight * value for total, value in zip(sums, column, strict=True)]
         if self.gate:
-            values[LANGUAGE] = self.fidelity.score(candidates).rewards
-            below = [share < self.gate.threshold for share in values[LANGUAGE]]
+            heard = self.fidelity.hear(candidates)
+            values[LANGUAGE] = [one.share for one in heard]
+            below = [one.reaches(self.gate.threshold) is False for one in heard]
             sums = [s - self.gate.penalty * b for s, b in zip(sums, below, strict=True)]
         if not all(map(math.isfinite, sums)):
             raise EngineError("a composite reward is not finite: check its parts and weights")

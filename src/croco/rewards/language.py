@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from croco.languages import load_identifier, same_language
+from croco.languages import load_identifier
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scores
 from croco.settings import Resources
+from croco.spoken import Spoken, hear
+
+#: The reward of an answer whose language cannot be told: neither for nor against it.
+CANNOT_TELL = 0.5
 
 
 class LanguageFidelity:
@@ -19,11 +23,11 @@ class LanguageFidelity:
         self.identifier = load_identifier(config.identifier or "py3langid")
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
-        """One probability, from 0 to 1, per answer."""
-        rankings = self.identifier.identify([c.response for c in candidates])
-        return Scores(
-            [
-                sum(share for tag, share in ranking if same_language(tag, candidate.lang))
-                for candidate, ranking in zip(candidates, rankings, strict=True)
-            ]
-        )
+        """One probability, from 0 to 1, per answer; one half where the language cannot be told."""
+        found = self.hear(candidates)
+        return Scores([CANNOT_TELL if one.right is None else one.share for one in found])
+
+    def hear(self, candidates: Sequence[Candidate]) -> list[Spoken]:
+        """What the identifier says of each answer."""
+        responses, langs = [c.response for c in candidates], [c.lang for c in candidates]
+        return hear(responses, langs, self.identifier)

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from croco import rewards
 from croco.datafiles import FileRef, read_preferences
 from croco.errors import DataError, StopError
-from croco.languages import LanguageIdentifier, load_identifier, same_language
+from croco.languages import LanguageIdentifier, load_identifier
 from croco.records import Audited, Candidate, Failure, Preference
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
 from croco.settings import Section
+from croco.spoken import hear
 from croco.stage import Context, Progress
 
 #: Pairs scored at a time.
@@ -96,10 +97,7 @@ def _judge(
         raise ValueError(
             f"the reward gave {len(found)} numbers for {len(candidates)} answers, or one is not finite"
         )
-    spoken = [
-        same_language(ranking[0][0], row.lang)
-        for ranking, row in zip(identifier.identify(texts), asked, strict=True)
-    ]
+    spoken = [one.right for one in hear(texts, [row.lang for row in asked], identifier)]
     return [
         Audited(
             row.id,

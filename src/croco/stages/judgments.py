@@ -13,6 +13,8 @@ from croco.report.page import Answers
 from croco.stage import Sealed
 from croco.stats import mean_of_means
 
+#: What is said of an answer whose language cannot be told.
+CANNOT_TELL = "cannot tell"
 #: Examples shown per language and arm.
 EXAMPLES = 12
 
@@ -72,4 +74,4 @@ def examples(arm: Arm, asked: Sequence[Prompt]) -> Iterator[Answers]:
 
 def _language(side: Answered, key: Key) -> str:
     """The language of the first answer to a prompt; nothing where it was not identified."""
-    return side.languages[key].languages[0] if key in side.languages else ""
+    return (side.languages[key].languages[0] or CANNOT_TELL) if key in side.languages else ""

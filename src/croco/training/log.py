@@ -19,7 +19,8 @@ class Look:
 
     Log-probabilities and the loss are means in nats per response, `length` is in tokens, `repetition` the
     share of three-word runs that stood earlier in the answer, `fidelity` the share of answers in the
-    prompt's language. NaN where there is nothing to see (SFT has no rejected responses).
+    prompt's language, without the `cannot_tell` whose language cannot be told. NaN where there is nothing
+    to see (SFT has no rejected responses).
     """
 
     step: int
@@ -30,6 +31,7 @@ class Look:
     length: float = math.nan
     repetition: float = math.nan
     fidelity: float = math.nan
+    cannot_tell: int = 0
 
 
 @dataclass(frozen=True, slots=True)

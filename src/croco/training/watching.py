@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from croco.languages import load_identifier, same_language
+from croco.languages import load_identifier
+from croco.spoken import hear
 from croco.tokens import answer_text
 from croco.training import Example
 from croco.training.alerts import of_look, of_steps
@@ -90,20 +91,21 @@ class Watcher(TrainerCallback):
             return chosen, math.nan, math.nan, math.nan
         return chosen, rejected, margin, _mean([float(row[2] > 0) for row in rows])
 
-    def _answers(self, model: Any) -> tuple[float, float, float]:
-        """Means over answers to held-out prompts: tokens, repetition, share in the prompt's language."""
+    def _answers(self, model: Any) -> tuple[float, float, float, int]:
+        """Means over answers to held-out prompts: tokens, repetition, share in the prompt's language of
+        those whose language can be told; and how many others there are."""
         if not self.watch or not self.identifier:
-            return math.nan, math.nan, math.nan
+            return math.nan, math.nan, math.nan, 0
         tokenizer = self.trainer.processing_class
         ids = [_answer(model, tokenizer, one, self.watch) for one in self.prompts]
         texts = [answer_text(tokenizer, own) for own in ids]
-        found = self.identifier.identify(texts)
-        right = [
-            float(bool(own) and same_language(own[0][0], one.lang))
-            for own, one in zip(found, self.prompts, strict=True)
+        found = [
+            one.right for one in hear(texts, [own.lang for own in self.prompts], self.identifier)
         ]
+        right = [float(one) for one in found if one is not None]
         length = _mean([float(len(own)) for own in ids])
-        return length, _mean([repetition(text) for text in texts]), _mean(right)
+        repeated = _mean([repetition(text) for text in texts])
+        return length, repeated, _mean(right), found.count(None)
 
 
 def repetition(text: str) -> float:
