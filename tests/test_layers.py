@@ -15,6 +15,8 @@ LAYERS = [
         "errors",
         "records",
         "reasoning",
+        "patterns",
+        "grades",
         "schemas",
         "packages",
         "plugins",

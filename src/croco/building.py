@@ -20,14 +20,14 @@ from croco.stage import Stage
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
-    "translate": 2,
+    "translate": 3,
     "sample": 3,
     "reward": 3,
-    "score": 3,
+    "score": 4,
     "pair": 4,
     "encode": 2,
-    "judge": 4,
-    "audit": 5,
+    "judge": 5,
+    "audit": 6,
     "loss": 2,
     "reference": 2,
     "train": 2,

@@ -4,15 +4,16 @@
     messages:
       - {role: user, content: "Translate this {{ source_language }} text into {{ language }}: {{ text }}"}
     answer: '<translation>(.*)</translation>'   # a regular expression with one group; none: all of it
+    grades: [1, 10]                             # the least and the highest grade, where it asks for one
 
-`bundled:translate.yaml` and the like are CroCo's own. A change in a file is a new identity.
+`answer` may be several expressions: the first that is found in an answer is read. They run on RE2 (see
+`patterns`). `bundled:translate.yaml` and the like are CroCo's own. A change in a file is a new identity.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 import yaml
@@ -20,18 +21,11 @@ from pydantic import Field
 
 from croco.datafiles import FileRef
 from croco.errors import RecipeError
+from croco.grades import Bounds, grade_in
+from croco.patterns import compiled, found_in
+from croco.reasoning import answer_of
 from croco.settings import Section
 from croco.tokens import Chat
-
-
-def _regular(pattern: str) -> str:
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
-    if groups != 1:
-        raise ValueError(f"{pattern!r} has {groups} groups: mark the answer by one")
-    return pattern
 
 
 class Message(Section):
@@ -46,7 +40,24 @@ class Template(Section):
 
     version: int = Field(ge=1)
     messages: list[Message] = Field(min_length=1)
-    answer: Annotated[str, pydantic.AfterValidator(_regular)] | None = None
+    answer: list[str] | None = None
+    grades: Bounds | None = None
+
+    @pydantic.field_validator("answer", mode="before")
+    @classmethod
+    def _regular(cls, value: Any) -> Any:
+        patterns = [value] if isinstance(value, str) else value
+        for pattern in patterns if isinstance(patterns, list) else []:
+            if isinstance(pattern, str) and (groups := compiled(pattern).groups) != 1:
+                raise ValueError(f"{pattern!r} has {groups} groups: mark the answer by one")
+        return patterns
+
+    @pydantic.field_validator("grades")
+    @classmethod
+    def _ascending(cls, bounds: Bounds | None) -> Bounds | None:
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError("give the least grade, then the highest")
+        return bounds
 
     def chat(self, **values: str) -> Chat:
         """The messages with values filled in; values are text, whatever stands in them."""
@@ -56,13 +67,34 @@ class Template(Section):
         ]
 
     def answer_in(self, text: str) -> str | None:
-        """The wanted part of a model's answer, its last one; None where there is none."""
-        return next(reversed(self.answers_in(text)), None)
+        """The wanted part of a model's answer, its last one; None where there is none.
+
+        Where the template asks for a grade it is that, as Python writes numbers.
+        """
+        if self.grades is None:
+            return next(reversed(self.answers_in(text)), None)
+        try:
+            return f"{self.grade_in(text):g}"
+        except ValueError:
+            return None
 
     def answers_in(self, text: str) -> list[str]:
-        """All wanted parts of a model's answer, as they stand in it."""
-        found = re.findall(self.answer, text, re.DOTALL) if self.answer else [text]
-        return [part.strip() for part in found if part.strip() or self.answer]
+        """All wanted parts of a model's answer, by the first pattern that is found in it.
+
+        Nothing is read from inside reasoning, or where that does not end.
+        """
+        answer = answer_of(text)
+        if self.answer is None:
+            return [answer.strip()] if answer.strip() else []
+        found = (found_in(pattern, answer) for pattern in self.answer)
+        return [part.strip() for part in next(filter(None, found), [])]
+
+    def grade_in(self, text: str) -> float:
+        """The grade in a model's answer, the last one; ValueError says why there is none."""
+        found = self.answers_in(text)
+        if not found:
+            raise ValueError(f"{text[-80:]!r} has no grade where the template looks for one")
+        return grade_in(found[-1], self.grades)
 
 
 def read(file: FileRef, names: set[str]) -> Template:

@@ -30,22 +30,23 @@ class Grader:
         for batch in batches:
             for request in reversed(batch):
                 ASKED.append(request)
-                yield [Reply(request, completions=[Completion(self.grade(request), [], "stop")])]
+                yield [Reply(request, completions=[self.graded(request)])]
 
-    def grade(self, request):
+    def graded(self, request):
         answer = re.search(r"<answer>\n(.*)\n</answer>", request.chat[-1]["content"], re.DOTALL)[1]
         if answer == "never" or (answer == "later" and request.temperature == 0):
-            return "It is hard to say."
-        return f"Not [[1]] but [[{len(answer)}]], since."
+            return Completion("It is hard to say.", [], "stop")
+        reason = "length" if answer == "cut" else "stop"
+        return Completion(f"Not [[1]] but [[{len(answer)}]], since.", [], reason)
 
 
 @pytest.fixture
 def judge(tmp_path):
     ASKED.clear()
 
-    def build(template="bundled:grade.yaml"):
+    def build(template="bundled:grade.yaml", **more):
         prompted = Prompted(
-            engine=f"{__name__}:Grader", model="smollm2-135m-instruct", template=template
+            engine=f"{__name__}:Grader", model="smollm2-135m-instruct", template=template, **more
         )
         config = RewardConfig(kind="prompt", prompt=prompted).bound(tmp_path)
         return rewards.load(config, Resources())
@@ -73,14 +74,26 @@ def test_an_answer_without_a_grade_is_asked_about_once_more_and_alone(judge):
     assert ASKED[-1].key == 0
 
 
+def test_a_retry_has_another_seed_at_the_same_temperature_too(judge):
+    with pytest.raises(EngineError):
+        judge(temperature=0.7).score([candidate("never")])
+    assert [request.temperature for request in ASKED] == [0.7, 0.7]
+    assert ASKED[0].seeds != ASKED[1].seeds
+
+
+def test_a_cut_off_text_holds_no_grade(judge):
+    with pytest.raises(EngineError, match="cut off"):
+        judge().score([candidate("cut")])
+
+
 def test_no_grade_in_two_attempts_is_an_error_and_not_a_reward(judge):
     with pytest.raises(EngineError, match=r"no grade to 1 of 2 answers .*hard to say"):
         judge().score([candidate("never"), candidate("ab")])
 
 
 def test_what_an_answer_says_is_never_taken_for_template(judge):
-    scores = judge().score([candidate("{{ 7 * 7 }} {% raw %}")])
-    assert scores.rewards == [float(len("{{ 7 * 7 }} {% raw %}"))]
+    scores = judge().score([candidate("{{ 7*7 }}"), candidate("{% raw %}")])
+    assert scores.rewards == [float(len("{{ 7*7 }}")), float(len("{% raw %}"))]
 
 
 def test_nothing_to_grade_asks_nothing(judge):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from croco.judging.contests import Contest, Decision
+from croco import rewards, templates
+from croco.judging.contests import VALUES, Contest, Decision
 from croco.judging.scored import ScoredJudge
 from croco.keeping import keep
 from croco.plugins import load_class
@@ -35,3 +36,11 @@ def load(config: RewardConfig, tie: float, resources: Resources) -> Judge:
         judge: Judge = load_class(config.kind, JUDGES, "judge")(config, resources)
         return judge
     return ScoredJudge(config, tie, resources)
+
+
+def check(config: RewardConfig) -> None:
+    """RecipeError where a template of the judge cannot be used."""
+    if config.kind not in JUDGES:
+        rewards.check(config)
+    elif config.prompt:
+        templates.read(config.prompt.file, VALUES)

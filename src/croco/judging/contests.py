@@ -7,6 +7,8 @@ from typing import Literal
 
 from croco.records import Key, Prompt
 
+#: What a template may ask for.
+VALUES = {"prompt", "answer_a", "answer_b", "language", "lang", "conversation"}
 #: A verdict on tuned against base; "none" where a judge's answer holds no verdict.
 Verdict = Literal["win", "tie", "loss", "none"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
@@ -27,11 +27,20 @@ LABELS: dict[str, Side] = {
 }
 
 
+#: Emphasis, quotes and spaces, which say nothing in a label.
+_SILENT = str.maketrans("", "", " \t\r\n\u00a0*_~`\"'\\")
+
+
 def side_of(labels: Iterable[str]) -> Side | None:
     """The side that all known labels name; None where there is none, or where they contradict.
 
     A judge that names two sides has repeated its instructions or changed its mind, and nothing tells
     which of the two; so does Arena-Hard. Unknown labels, such as `[[error]]` or `[[1]]`, say nothing.
     """
-    known = {LABELS.get(re.sub(r"\s+", "", label).upper()) for label in labels} - {None}
+    known = _sides(labels)
     return known.pop() if len(known) == 1 else None
+
+
+def _sides(labels: Iterable[str]) -> set[Side]:
+    plain = (unicodedata.normalize("NFKC", label).translate(_SILENT).upper() for label in labels)
+    return {LABELS[label] for label in plain if label in LABELS}

@@ -12,7 +12,7 @@ from typing import Any
 from croco import engines, templates
 from croco.engines import Reply, Request
 from croco.errors import RecipeError, StopError
-from croco.judging.contests import Contest, Decision, Verdict
+from croco.judging.contests import VALUES, Contest, Decision, Verdict
 from croco.judging.labels import side_of
 from croco.languages import name_of
 from croco.records import Key
@@ -20,8 +20,6 @@ from croco.reward_settings import RewardConfig
 from croco.settings import Resources
 from croco.stage import seed_of
 
-#: What a template may ask for.
-VALUES = {"prompt", "answer_a", "answer_b", "language", "lang", "conversation"}
 #: Who is shown first, in the order of a comparison's verdicts.
 ORDERS = ("base", "tuned")
 #: What a verdict for the answer that is shown as A says of tuned, by who that is.

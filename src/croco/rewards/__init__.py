@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from croco import templates
 from croco.errors import EngineError
 from croco.keeping import keep
 from croco.plugins import load_class
@@ -63,3 +64,12 @@ def load(config: RewardConfig, resources: Resources, trained: Path | None = None
     """The scorer that `config` describes; `trained` is the folder of a model trained in this run."""
     scorer: Scorer = load_class(config.kind, SCORERS, "reward kind")(config, resources, trained)
     return scorer
+
+
+def check(config: RewardConfig) -> None:
+    """RecipeError where a template of the reward, or of a part of it, cannot be used."""
+    from croco.rewards.prompted import VALUES
+
+    for one in config.walk():
+        if one.prompt:
+            templates.read(one.prompt.file, VALUES)

@@ -17,6 +17,8 @@ from croco.stage import seed_of
 
 #: What a template may ask for.
 VALUES = {"prompt", "response", "language", "lang", "conversation"}
+#: How often a grade is asked for; every attempt has a seed of its own.
+ATTEMPTS = 2
 
 
 class PromptedJudge:
@@ -36,21 +38,21 @@ class PromptedJudge:
         """One grade per answer; EngineError where the model gives an answer none in two attempts."""
         grades: list[float | None] = [None] * len(candidates)
         problem = ""
-        for temperature in (self._config.temperature, self._config.retry_temperature):
-            owed = [k for k, grade in enumerate(grades) if grade is None]
-            requests = [self._request(k, candidates[k], temperature) for k in owed]
+        for attempt in range(ATTEMPTS):
+            missing = [k for k, grade in enumerate(grades) if grade is None]
+            requests = [self._request(k, candidates[k], attempt) for k in missing]
             for replies in self._engine.generate([requests] if requests else []):
                 for reply in replies:
                     grades[reply.request.key], said = self._grade(reply)
                     problem = problem or said
-        missing = sum(grade is None for grade in grades)
-        if missing:
+        without = sum(grade is None for grade in grades)
+        if without:
             raise EngineError(
-                f"the judge gave no grade to {missing} of {len(grades)} answers ({problem})"
+                f"the judge gave no grade to {without} of {len(grades)} answers ({problem})"
             )
         return Scores([grade for grade in grades if grade is not None])
 
-    def _request(self, k: int, candidate: Candidate, temperature: float) -> Request:
+    def _request(self, k: int, candidate: Candidate, attempt: int) -> Request:
         chat = self._template.chat(
             prompt=candidate.prompt,
             response=candidate.response,
@@ -58,15 +60,20 @@ class PromptedJudge:
             lang=candidate.lang,
             conversation="\n\n".join(f"{t['role']}: {t['content']}" for t in candidate.chat),
         )
-        seed = seed_of(str(temperature), candidate.lang, candidate.prompt, candidate.response)
+        config = self._config
+        temperature = config.retry_temperature if attempt else config.temperature
+        seed = seed_of(attempt, candidate.lang, candidate.prompt, candidate.response)
         return Request(k, chat, [seed], temperature)
 
     def _grade(self, reply: Reply) -> tuple[float | None, str]:
         """The grade, or what is wrong with the answer."""
         if reply.error:
             return None, str(reply.error)
-        text = reply.completions[0].text
+        answer = reply.completions[0]
+        if answer.finish_reason == "length":
+            limit = self._config.max_tokens
+            return None, f"its answer was cut off at {limit} tokens: raise max_tokens"
         try:
-            return float(self._template.answer_in(text) or ""), ""
-        except ValueError:
-            return None, f"its answer {text[-80:]!r} has no grade where the template looks for one"
+            return self._template.grade_in(answer.text), ""
+        except ValueError as error:
+            return None, f"its answer: {error}"

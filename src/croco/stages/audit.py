@@ -29,8 +29,9 @@ class Config(Section):
     identifier: str
 
     def check(self) -> None:
-        """DataError where a file has a bad line."""
+        """DataError where a file has a bad line, RecipeError where a template cannot be used."""
         read_preferences(self.files)
+        rewards.check(self.reward)
 
 
 def audit(config: Config, context: Context) -> list[Audited]:

@@ -22,6 +22,10 @@ class Config(Section):
     tie: float
     seed: int
 
+    def check(self) -> None:
+        """RecipeError where the judge's template cannot be used."""
+        judging.check(self.judge)
+
 
 def judge(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
     """One `Verdicts` row per prompt; the judge is loaded at the first batch."""

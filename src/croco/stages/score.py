@@ -20,6 +20,10 @@ class Config(Section):
     reward: RewardConfig
     code: dict[str, str]
 
+    def check(self) -> None:
+        """RecipeError where a template of the reward cannot be used."""
+        rewards.check(self.reward)
+
 
 class TrainingConfig(Section):
     """The reward model's training, bound to its base, and its files by content."""
