@@ -90,6 +90,19 @@ def encoder(tiny_policy, tmp_path_factory):
     return folders
 
 
+@pytest.mark.parametrize("way", [*WAYS, "head"])
+def test_one_step_trains_and_a_training_that_changes_nothing_is_an_error(
+    way, encoder, tmp_path, caplog
+):
+    own = {"epochs": 1, "batch_size": 12} | (WAYS | {"head": {"layers": 0}})[way]
+    (step,) = run(encoder["Bert"], tmp_path / "out", **own)
+    assert step.learning_rate == 1e-2
+    assert "1 optimizer step," in caplog.text
+    with pytest.raises(EngineError, match="changed no weight in 1 optimizer steps"):
+        run(encoder["Bert"], tmp_path / "none", learning_rate=1e-46, **own)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("base", ["llama", "Bert", "Roberta"])
 def test_what_is_saved_scores_as_it_was_trained(

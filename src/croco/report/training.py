@@ -1,4 +1,4 @@
-"""Training in the report: what was trained on, what was seen on held-out prompts, and alerts."""
+"""Training in the report: steps, what was trained on, what was seen on held-out prompts, and alerts."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from croco.report.parts import Part
 from croco.rounds import named
 from croco.stage import Sealed
 from croco.training.log import DATA, NAME, Look, alerts, looks
+from croco.training.schedule import few
 
 
-def training(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part | None:
-    """The part "training"; None where no arm's trainer kept a log."""
+def training(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part:
+    """The part "training": the optimizer steps of every arm, and more where its trainer kept a log."""
     stages = {
         label: inputs[f"{name}.train{suffix}"]
         for name, arm in recipe["arms"].items()
         for label, suffix in named(name, arm)
     }
-    found = {label: _figures(own) for label, own in stages.items() if (own.files / NAME).exists()}
-    if not found:
-        return None
+    found = {label: _figures(own) for label, own in stages.items()}
     return Part("training", found, Section("training", "Training", "training.html.jinja", found))
 
 
 def _figures(stage: Sealed) -> dict[str, Any]:
-    log, data = stage.files / NAME, json.loads((stage.files / DATA).read_text(encoding="utf-8"))
+    steps = sum(1 for _ in stage.rows())
+    counted = {"steps": steps, "few": few(steps)}
+    log = stage.files / NAME
+    if not log.exists():
+        return counted
+    data = json.loads((stage.files / DATA).read_text(encoding="utf-8"))
     reasons = Counter(reason for _, _, reason in data["dropped"])
     seen = looks(log)
-    return {
+    return counted | {
         "examples": data["examples"],
         "cut": data["cut"],
         "heldout": data["heldout"],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +25,8 @@ from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
 from croco.training.heads import collator, log_probs, project_responses_only
 from croco.training.lengths import fit
 from croco.training.log import DATA, NAME, Log
-from croco.training.schedule import schedule
+from croco.training.moved import refuse_unmoved, sums, trainable
+from croco.training.schedule import schedule, warmup_of
 from croco.training.steps import DpoSteps, SftSteps
 from croco.training_settings import TrainConfig
 
@@ -105,6 +105,7 @@ def tuner(job: Job, examples: Sequence[Any], place: Place) -> Any:
     if "ref" in peft_config:  # TRL's copy of the first adapter: the reference is known beforehand
         trainer.model.delete_adapter("ref")
     weights.restore(trainer.model, tensors)
+    trainer.begun = trainable(trainer.model)
     trainer.precompute_ref_logps, trainer.sft_weight = True, config.sft_weight
     trainer.epochs, trainer.progress = config.epochs, place.progress
     trainer.collate_pairs = collator(trainer.processing_class)
@@ -146,7 +147,7 @@ def _arguments(config: TrainConfig, steps: int, place: Place, seed: int) -> Any:
         "remove_unused_columns": False,
         "learning_rate": config.rate,
         "lr_scheduler_type": config.schedule,
-        "warmup_steps": math.ceil(config.warmup_share * steps),
+        "warmup_steps": warmup_of(steps, config.warmup_share),
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "max_length": None,
@@ -187,11 +188,16 @@ def _trackers(resources: Resources) -> list[str]:
 
 
 def save(trainer: Any, job: Job, place: Place, data: dict[str, Any]) -> None:
-    """What was trained, its log, and what is told of its data; shared weights are gathered first."""
+    """What was trained, its log, and what is told of its data; shared weights are gathered first.
+
+    EngineError where no weight is another than before training.
+    """
     several = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if several else None
     if trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model)
+        now = trainable(model) if state is None else sums(state.items())
+        refuse_unmoved(trainer.begun, now, len(trainer.plan))
         weights.save(model, state, job.policy, place.out)
         shutil.copyfile(place.work / NAME, place.out / NAME)
         (place.out / DATA).write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")

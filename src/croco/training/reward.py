@@ -23,6 +23,7 @@ from croco.settings import Resources
 from croco.stage import Progress
 from croco.training import reward_head, reward_trl
 from croco.training.reward_pairs import encoded, wanted
+from croco.training.schedule import few, steps_of
 
 log = logging.getLogger("croco")
 
@@ -40,8 +41,8 @@ def train_reward(
     The word embeddings stay as they are: preferences in one language would move only its words. What is
     left out is told, and counted in `out/training/pairs.json`. `progress` is told after each update.
     Where there is a folder `work`, checkpoints are kept there and gone on from. Raises RecipeError and
-    EngineError where there is nothing to train on, and EngineError with the pairs at fault where a reward
-    is not finite.
+    EngineError where there is nothing to train on or no weight changed, and EngineError with the pairs at
+    fault where a reward is not finite.
     """
     require(__name__ if config.layers == 0 else reward_trl.__name__, "training a reward model")
     import torch
@@ -56,6 +57,8 @@ def train_reward(
     pairs, left_out = encoded(tokenizer, kept, min(config.max_length, longest(model)))
     for why, count in left_out.items():
         log.warning("%d of %d preferences are left out: %s", count, len(kept), why)
+    if remark := few(steps_of(len(pairs), config.batch_size, config.epochs)):
+        log.warning("reward training: %s", remark)
     _freeze(model, config.layers)
     if config.layers == 0:
         steps = reward_head.train(config, pairs, model, tokenizer, resources, progress)

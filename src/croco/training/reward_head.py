@@ -15,6 +15,7 @@ from croco.records import Step
 from croco.reward_settings import RewardTraining
 from croco.settings import Resources
 from croco.stage import Progress
+from croco.training.moved import refuse_unmoved, trainable
 from croco.training.pooling import head, run_once
 from croco.training.reward_pairs import Pair, check_finite
 
@@ -29,15 +30,20 @@ def train(
     resources: Resources,
     progress: Progress,
 ) -> list[Step]:
-    """Train the head of a frozen BERT and give it one layer more, the mean; one Step per update."""
+    """Train the head of a frozen BERT and give it one layer more, the mean; one Step per update.
+
+    Raises EngineError where no weight is another than before.
+    """
     _without_dropout(model)
     rows = [row for pair in pairs for row in (pair.chosen, pair.rejected)]
     outputs = run_once(model, tokenizer, rows, resources.batch_size)
     batches = _batches(len(pairs), config)
     steps: list[Step] = []
+    begun = trainable(model)
     for step in _train(model, pairs, outputs, batches, config, resources.micro_batch):
         steps.append(step)
         progress(len(steps), len(batches), f"loss {step.loss:.3g}")
+    refuse_unmoved(begun, trainable(model), len(steps))
     return steps
 
 

@@ -22,7 +22,9 @@ from croco.rewards.passes import padding
 from croco.settings import Resources
 from croco.stage import Progress
 from croco.training.checkpoints import FOLDER, MARK, PREFIX, Marked, keep_only, step_of
+from croco.training.moved import refuse_unmoved, trainable
 from croco.training.reward_pairs import Pair, check_finite
+from croco.training.schedule import steps_of, warmup_of
 
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.01
@@ -43,7 +45,7 @@ def train(
     and a Step per update.
 
     The padding id of model and tokenizer becomes one that ends no answer, as a decoder's reward is read
-    at the last token that is not padding.
+    at the last token that is not padding. Raises EngineError where no weight is another than before.
     """
     _refuse_unused(resources)
     _set_padding(model, tokenizer, pairs)
@@ -57,8 +59,10 @@ def train(
             arguments.set_save("no")
         trainer = _trainer(config, pairs, model, tokenizer, arguments)
         trainer.follow(pairs, resources.micro_batch, progress)
+        begun = trainable(trainer.model)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
         trained = trainer.accelerator.unwrap_model(trainer.model)
+        refuse_unmoved(begun, trainable(trained), trainer.state.global_step)
     if config.lora:
         trained = trained.merge_and_unload()
     return trained.to(dtype=_dtype(config)), trainer.steps()
@@ -112,14 +116,14 @@ def _trainer(
 def _arguments(config: RewardTraining, count: int, resources: Resources, cpu: bool) -> Any:
     import trl
 
-    steps = math.ceil(config.epochs * math.ceil(count / config.batch_size))
+    steps = steps_of(count, config.batch_size, config.epochs)
     arguments = trl.RewardConfig(
         seed=config.seed,
         per_device_train_batch_size=config.batch_size,
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=math.ceil(WARMUP_SHARE * steps),
+        warmup_steps=warmup_of(steps, WARMUP_SHARE),
         weight_decay=WEIGHT_DECAY,
         max_length=None,
         use_cpu=cpu,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,10 @@ from croco.stage import Progress
 from croco.tokens import answer_ids, load_tokenizer, prompt_ids
 from croco.training import Example, Job, Place, load
 from croco.training.launch import EXAMPLES, JOB, write_job
+from croco.training.schedule import few, steps_of
 from croco.training_settings import TrainConfig
+
+log = logging.getLogger("croco")
 
 Pairs = str | Path | Sequence[Mapping[str, Any]]
 
@@ -54,6 +58,8 @@ def train_dpo(
     ref = models.resolve(str(policy), Path())
     examples = _examples(ref, _preferences(pairs), config.method)
     job = Job(config, ref, examples, start=Path(start) if start else None, seed=seed)
+    if remark := few(steps_of(len(examples), config.batch_size, config.epochs)):
+        log.warning("train_dpo: %s", remark)
     work = folder.with_name(f"{folder.name}.work")
     return _whole(job, Place(folder, work, resources or Resources(), progress))
 
