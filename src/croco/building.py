@@ -22,17 +22,17 @@ from croco.stage import Stage
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "translate": 3,
     "sample": 3,
-    "reward": 3,
+    "reward": 4,
     "score": 4,
-    "pair": 4,
-    "encode": 2,
+    "pair": 5,
+    "encode": 3,
     "judge": 5,
     "audit": 6,
     "loss": 2,
     "reference": 2,
-    "train": 2,
+    "train": 3,
     "language": 2,
-    "report": 5,
+    "report": 6,
 }
 
 

@@ -132,10 +132,10 @@ class Costs:
         answers, sampling = self.of(sampled), getattr(sampled.config, "sampling")  # noqa: B009
         if not (answers.tokens and answers.rows and pairs.rows):
             return None, False
-        sides = 1 if own.train.method == "sft" else 2
-        pools = getattr(stage.inputs["pair"].config, "pair").pairs_per_pool  # noqa: B009
+        made = getattr(stage.inputs["pair"].config, "pair").pairs_per_pool  # noqa: B009
+        sides = 1 if own.train.method == "sft" else 2 * made
         each = answers.tokens / answers.rows / sampling.n
-        return pairs.rows * pools * sides * own.train.epochs * each, answers.bound
+        return pairs.rows * sides * own.train.epochs * each, answers.bound
 
     def _bytes(
         self, stage: Stage, rows: float | None, tokens: float | None, measured: _Measured

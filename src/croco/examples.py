@@ -9,7 +9,7 @@ from textwrap import shorten
 
 from croco.errors import StopError
 from croco.models import ModelRef
-from croco.records import Key, Pair, References
+from croco.records import Key, Pair, Pairs, References
 from croco.stage import Sealed, seed_of
 from croco.tokens import answer_text, load_tokenizer
 from croco.training import Example
@@ -22,7 +22,7 @@ CHECKED = 32
 def examples_of(
     pairs: Sealed, samples: Sealed, references: Sealed | None, method: str
 ) -> list[Example]:
-    """The sampled token ids of all pairs; SFT takes the chosen side alone."""
+    """The sampled token ids of all pairs; for SFT, of the best answer of every pool."""
     return [
         example
         for shard in range(pairs.shards)
@@ -33,11 +33,11 @@ def examples_of(
 def shard_examples(
     pairs: Sealed, samples: Sealed, references: Sealed | None, shard: int, method: str = "dpo"
 ) -> list[Example]:
-    """The examples of one shard, in the order of its `Pairs` rows and of their pairs."""
+    """The examples of one shard, in the order of its `Pairs` rows and of their pairs (`trained_on`)."""
     known: dict[Key, References] = (
         {row.key: row for row in references.read(shard)} if references else {}
     )
-    made = list(_numbered(pairs, shard))
+    made = list(_numbered(pairs, shard, method))
     wanted: defaultdict[Key, set[int]] = defaultdict(set)
     for (id, _), _, pair in made:
         for side in (pair.chosen, pair.rejected):
@@ -102,10 +102,20 @@ def is_held_out(id: str, share: float, seed: int) -> bool:
     return seed_of(seed, "heldout", id) < share * 2**63
 
 
-def _numbered(pairs: Sealed, shard: int) -> Iterator[tuple[Key, int, Pair]]:
+def trained_on(row: Pairs, method: str) -> list[Pair]:
+    """What a pool gives to train on: its pairs, or for SFT the best answer, under the prompt it answers.
+
+    That is there without a pair too; as no other side is read, it stands on both.
+    """
+    if method == "dpo":
+        return row.pairs
+    return [Pair(row.top.lang, row.top, row.top)] if row.top else []
+
+
+def _numbered(pairs: Sealed, shard: int, method: str) -> Iterator[tuple[Key, int, Pair]]:
     """Each pair with the key of its row and its place in it."""
     for row in pairs.read(shard):
-        for place, pair in enumerate(row.pairs):
+        for place, pair in enumerate(trained_on(row, method)):
             yield row.key, place, pair
 
 

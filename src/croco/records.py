@@ -209,7 +209,9 @@ class Pairs(Keyed):
     `scores` are those of all responses, by language and place, `barred` who was kept from a side.
     `refused` are reasons of pairs that were picked and then refused. `raw` holds the languages of
     chosen and rejected as uncalibrated rewards would have had them, where rewards are calibrated.
-    `untold` counts the responses that passed a language filter since their language cannot be told.
+    `untold` counts the responses that passed a language filter since their language cannot be told. `top`
+    is the best response that may be chosen, which SFT trains on whether or not there is a pair; None where
+    none may.
     """
 
     id: str
@@ -231,14 +233,15 @@ class Pairs(Keyed):
     refused: list[str]
     raw: list[list[str]]
     untold: int = 0
+    top: Side | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Keyed):
     """One `Responses` row of another model in the token ids of the policy that is tuned on it.
 
-    `token_ids` are in the row's order, empty for a response that stands in no pair. `kept` counts those
-    that are the sampled ids as they were.
+    `token_ids` are in the row's order, empty for a response that is neither in a pair nor the best of its
+    pool. `kept` counts those that are the sampled ids as they were.
     """
 
     id: str

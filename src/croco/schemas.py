@@ -37,6 +37,8 @@ def _decode(hint: Any, value: Any) -> Any:
         return [_decode(args[0], v) for v in value] if dataclasses.is_dataclass(args[0]) else value
     if origin is dict:
         return dict(value)
+    if origin in (typing.Union, types.UnionType):
+        return _decode(next(one for one in args if one is not type(None)), value)
     return (
         decode(hint, value) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
     )

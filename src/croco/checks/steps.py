@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from croco.checks.findings import Finding, Subject
+from croco.errors import CrocoError
 from croco.promptcount import prompts_in
 from croco.stage import Stage
 from croco.training.schedule import few, steps_of
@@ -46,7 +47,10 @@ def most_steps(stage: Stage) -> int | None:
 def _pools(stage: Stage, scope: str) -> float | None:
     """About how many pools there are: of each prompt, or of each id in all languages."""
     prompts: Any = _prompts(stage)
-    rows = prompts_in(prompts.files, prompts.languages, prompts.limit, prompts.source)
+    try:
+        rows = prompts_in(prompts.files, prompts.languages, prompts.limit, prompts.source)
+    except (CrocoError, OSError, ValueError, KeyError):  # the files' own check says what is wrong
+        return None
     if rows is None or scope == "monolingual":
         return rows
     return rows / max(1, len(prompts.languages))

@@ -53,6 +53,7 @@ def pairs_table(answers: Answers, built: Built) -> pa.Table:
     pools = len(built.keys)
     columns["pairs"] = _lists(pairs, found.pool, pools)
     columns["barred"] = _lists(why, built.pool[barred], pools)
+    columns["top"] = _top(answers, built)
     form = schema(Pairs)
     return pa.table([columns[name] for name in form.names], schema=form)
 
@@ -107,6 +108,14 @@ def _sides(answers: Answers, built: Built, rows: Ints) -> pa.Array:
         ],
         fields=list(schema(Pairs).field("pairs").type.value_type.field("chosen").type),
     )
+
+
+def _top(answers: Answers, built: Built) -> pa.Array:
+    """The best response of each pool, null where none may be chosen."""
+    best = built.best()
+    place = np.full(len(built.keys), -1)
+    place[built.pool[best]] = np.arange(len(best))
+    return _sides(answers, built, best).take(pa.array(place, mask=place < 0))
 
 
 def _scores(built: Built) -> pa.Array:

@@ -79,7 +79,8 @@ class StageRows:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """What an arm's pairing made of its pools; `without` counts pools that gave no pair, by reason.
+    """What an arm's pairing made of its pools; `without` counts pools that gave no pair, by reason, `best`
+    those with an answer that may be chosen, which SFT trains on.
 
     `fallbacks` counts pools whose target lay below every reward, so that rejected is the minimum.
     `filtered` counts responses that a filter kept from a side, `refused` pairs that were refused.
@@ -93,18 +94,19 @@ class Pairing:
     without: dict[str, int] = field(default_factory=dict)
     filtered: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    best: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """A training example: a prompt with its chosen and its rejected answer."""
+    """A training example: a prompt with its chosen and its rejected answer; SFT has no rejected one."""
 
     arm: str
     id: str
     lang: str
     prompt: str
     chosen: Side
-    rejected: Side
+    rejected: Side | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from croco.errors import StopError
+from croco.examples import trained_on
 from croco.models import ModelRef
 from croco.records import Encoded, Failure, Key, Prompt, Responses
 from croco.settings import Section
@@ -22,7 +23,7 @@ class Config(Section):
 
 
 def encode(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
-    """One `Encoded` row per `Responses` row; what stands in no pair is not encoded.
+    """One `Encoded` row per `Responses` row; what is not trained on is not encoded.
 
     Prompts are rendered by the policy's chat template. Answers are encoded from their texts, with the end
     of turn where they came to their end, unless the policy's tokenizer reads the sampled ids as the same
@@ -38,10 +39,10 @@ def encode(config: Config, context: Context, batches: Iterable[Batch]) -> Iterat
 
 
 def _wanted(context: Context, shard: int) -> dict[Key, set[int]]:
-    """The places of the answers that stand in a shard's pairs, by the key of their row."""
+    """The places of the answers of a shard that may be trained on, by the key of their row."""
     found: defaultdict[Key, set[int]] = defaultdict(set)
     for row in context.inputs["pair"].read(shard):
-        for pair in row.pairs:
+        for pair in trained_on(row, "dpo") + trained_on(row, "sft"):
             found[row.id, pair.prompt_lang].update()  # its prompt, if no answer to it
             for side in (pair.chosen, pair.rejected):
                 found[row.id, side.lang].add(side.index)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from croco.examples import trained_on
 from croco.metrics import compare
 from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_rows
@@ -183,6 +184,7 @@ def _pairing(one: Round) -> Pairing:
         dict(Counter(row.reason for row in rows if row.reason)),
         dict(Counter(barred.reason for row in rows for barred in row.barred)),
         dict(Counter(reason for row in rows for reason in row.refused)),
+        sum(row.top is not None for row in rows),
     )
 
 
@@ -202,18 +204,20 @@ def _diagnoses(recipe: dict[str, Any], rounds: list[Round]) -> list[dict[str, An
 
 
 def _triples(inputs: Mapping[str, Sealed], rounds: list[Round]) -> list[Triple]:
-    """The first dozen pairs of each prompt language, of every round."""
+    """The first dozen examples of each prompt language that every round was trained on."""
     prompts = _texts(_asked(inputs, "train"))
     found = []
     for one in rounds:
         shown: Counter[str] = Counter()
+        method = one.arm["train"]["method"]
         for row in one.pairs():
-            for pair in row.pairs:
+            for pair in trained_on(row, method):
                 shown[pair.prompt_lang] += 1
                 if shown[pair.prompt_lang] <= EXAMPLES:
                     prompt = prompts[row.id, pair.prompt_lang]
-                    sides = pair.chosen, pair.rejected
-                    found.append(Triple(one.name, row.id, pair.prompt_lang, prompt, *sides))
+                    rejected = pair.rejected if method == "dpo" else None
+                    asked = one.name, row.id, pair.prompt_lang, prompt
+                    found.append(Triple(*asked, pair.chosen, rejected))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from croco import training
 from croco.errors import StageError
-from croco.examples import examples_of, is_held_out, refuse_foreign
+from croco.examples import examples_of, is_held_out, refuse_foreign, trained_on
 from croco.models import ModelRef
 from croco.records import Step
 from croco.settings import Section
@@ -34,12 +34,14 @@ def train(config: Config, context: Context) -> list[Step]:
     held = {one.id: is_held_out(one.id, share, config.seed) for one in every}
     examples = [one for one in every if not held[one.id]]
     if not examples:
+        lacking = "a pair" if config.train.method == "dpo" else "an answer that may be chosen"
         raise StageError(
-            "no pool gave a pair, so there is nothing to train on: look at the rewards with"
+            f"no pool gave {lacking}, so there is nothing to train on: look at the rewards with"
             " 'croco show', and sample more answers or another reward"
         )
     if config.train.trainer == "trl" and "reference" not in inputs:  # else it was looked at there
-        pairs = (pair for row in inputs["pair"].rows() for pair in row.pairs)
+        rows = inputs["pair"].rows()
+        pairs = (pair for row in rows for pair in trained_on(row, config.train.method))
         refuse_foreign(config.policy, pairs, every)
     start = inputs["start"].files if "start" in inputs else None
     heldout = [one for one in every if held[one.id]]
