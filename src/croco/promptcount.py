@@ -21,16 +21,34 @@ def prompts_in(
 
     With a `source` language every id of it is drafted in all languages. None where files are on a hub.
     """
+    count = _counted(files, languages, source)
+    if count is None:
+        return None
+    if source:
+        return min(max(count.values(), default=0), limit or float("inf")) * len(languages)
+    return sum(min(count[lang], limit or float("inf")) for lang in languages)
+
+
+def ids_in(
+    files: Sequence[PromptFiles], languages: Sequence[str], limit: int | None, source: str | None
+) -> float | None:
+    """The ids of a prompts stage: as many as the language with the most prompts has."""
+    count = _counted(files, languages, source)
+    return None if count is None else min(max(count.values(), default=0), limit or float("inf"))
+
+
+def _counted(
+    files: Sequence[PromptFiles], languages: Sequence[str], source: str | None
+) -> Counter[str] | None:
+    """About how many prompts each language has, and the source one; None where files are on a hub."""
     if any(isinstance(one, HubRef) for one in files):
         return None
+    wanted = {*languages, *([source] if source else [])}
     count: Counter[str] = Counter()
     for one in files:
-        for located in one.located({*languages, *([source] if source else [])}):
+        for located in one.located(wanted):
             count.update(_languages(located))
-    most = max((count[lang] for lang in languages), default=0)
-    if source:
-        return min(max(most, count[source]), limit or float("inf")) * len(languages)
-    return sum(min(count[lang], limit or float("inf")) for lang in languages)
+    return Counter({lang: number for lang, number in count.items() if lang in wanted})
 
 
 def _languages(file: Located) -> dict[str, float]:

@@ -61,6 +61,7 @@ def planned(*overrides):
         (("arms.dpo-monolingual.pair.pairs_per_pool=2",), [96, 12, 48]),
         (("arms.sft-monolingual.pair.pairs_per_pool=2",), [48, 12, 48]),
         (("prompts.train_limit=6",), [6, 2, 6]),
+        (("languages=[en, xh]",), [12, 12, 12]),  # one of them has no prompts: an error by itself
         (("languages=[en, es]", "arms.dpo-monolingual.train.heldout_share=0.5"), [12, 12, 24]),
         (("arms.dpo-monolingual.rounds={count: 2}",), [48, 48, 12, 48]),
     ],
@@ -72,6 +73,12 @@ def test_the_most_steps_are_known_before_anything_runs(overrides, steps):
     found = [one for one in check(recipe) if "optimizer step" in one.message]
     assert len(found) == sum(one < FEW for one in steps)
     assert {one.level for one in found} <= {"warning"}
+
+
+def test_prompts_that_are_translated_count_in_every_language():
+    own = "translate={translator: apertium, source: en}"
+    stages = pipeline.build(planned("languages=[en, es, xh]", own))
+    assert [most_steps(one) for one in stages.values() if one.kind == "train"] == [36, 12, 36]
 
 
 def test_online_steps_take_pools():

@@ -8,7 +8,7 @@ from typing import Any
 
 from croco.checks.findings import Finding, Subject
 from croco.errors import CrocoError
-from croco.promptcount import prompts_in
+from croco.promptcount import ids_in, prompts_in
 from croco.stage import Stage
 from croco.training.schedule import few, steps_of
 
@@ -47,13 +47,11 @@ def most_steps(stage: Stage) -> int | None:
 def _pools(stage: Stage, scope: str) -> float | None:
     """About how many pools there are: of each prompt, or of each id in all languages."""
     prompts: Any = _prompts(stage)
+    counted = prompts_in if scope == "monolingual" else ids_in
     try:
-        rows = prompts_in(prompts.files, prompts.languages, prompts.limit, prompts.source)
+        return counted(prompts.files, prompts.languages, prompts.limit, prompts.source)
     except (CrocoError, OSError, ValueError, KeyError):  # the files' own check says what is wrong
         return None
-    if rows is None or scope == "monolingual":
-        return rows
-    return rows / max(1, len(prompts.languages))
 
 
 def _prompts(stage: Stage) -> Any:
