@@ -24,7 +24,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "sample": 3,
     "reward": 4,
     "score": 4,
-    "pair": 5,
+    "pair": 6,
     "encode": 3,
     "judge": 5,
     "audit": 6,

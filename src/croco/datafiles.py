@@ -24,6 +24,7 @@ from croco.languages import checked_tag
 from croco.promptsets import HUB, FolderRef, HubRef, Located
 from croco.records import Key, Keyed, Preference, Prompt, Sentence, Turn
 from croco.remote import fetched
+from croco.texts import is_blank
 
 Row = TypeVar("Row", bound=Keyed)
 #: The columns of Parquet files that are read.
@@ -196,7 +197,7 @@ def _row(kind: type[Row], values: dict[str, Any], where: str) -> Row:
             raise DataError(
                 f"{where}: field {field.name!r} holds half a character: mend its escapes"
             )
-        if not value.strip() and field.default is dataclasses.MISSING:
+        if is_blank(value) and field.default is dataclasses.MISSING:
             raise DataError(f"{where}: field {field.name!r} is empty: fill it or remove the line")
         known[field.name] = value
     try:

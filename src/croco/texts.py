@@ -1,38 +1,79 @@
 """When a text is empty, and when two texts are one.
 
-Format characters (zero-width spaces, byte order marks, marks of direction) show nothing, and a letter with
-its accent is one letter whether it is written as one character (NFC) or as two (NFD).
+Format characters (zero-width spaces, byte order marks, marks of direction) are no text, and a letter with
+its accent is one letter, whether it is written as one character (NFC) or as two (NFD).
 """
 
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-#: Categories of characters that show nothing: format, control, separators.
-_UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}
-#: Letters by Unicode's count that show nothing: fillers of Hangul, the blank pattern of Braille.
-_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f")
-#: Variation selectors, which choose between forms of the character before them.
-_SELECTORS = frozenset(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What shows nothing besides format characters and white space: fillers of Hangul, the blank of Braille,
+#: the joiner of graphemes, and selectors of variants.
+_UNSEEN = (
+    "\u034f\u115f\u1160\u2800\u3164\uffa0"
+    + "".join(map(chr, range(0xFE00, 0xFE10)))
+    + "".join(map(chr, range(0xE0100, 0xE01F0)))
+)
+_UNSEEN_SET = frozenset(_UNSEEN)
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: no character in it is seen."""
+    """Whether a text shows nothing: white space and format characters alone."""
     return not any(map(_is_seen, text))
+
+
+def same_text(text: str) -> str:
+    """A key that is equal for texts that are one: composed, and without what shows nothing.
+
+    White space stays inside a text, not around it.
+    """
+    if text.isascii():
+        return text.strip()
+    seen = "".join(one for one in text if one.isspace() or _is_seen(one))
+    return unicodedata.normalize("NFC", seen).strip()
+
+
+def same_texts(texts: pa.StringArray) -> pa.StringArray:
+    """The keys of many texts; most are their own, and are not looked at one by one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    odd = pc.fill_null(pc.match_substring_regex(texts, _composed_otherwise()), False)
+    keys = pc.utf8_trim_whitespace(texts)
+    if not pc.any(odd).as_py():
+        return keys
+    own = [same_text(text) for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(keys, odd, pa.array(own, texts.type))
 
 
 def _is_seen(character: str) -> bool:
     return not (
-        character.isspace()
-        or unicodedata.category(character) in _UNSEEN
-        or character in _FILLERS
-        or character in _SELECTORS
+        character.isspace() or character in _UNSEEN_SET or unicodedata.category(character) == "Cf"
     )
 
 
-def same_text(text: str) -> str:
-    """A text's key: equal for texts that look alike, in form (NFC) and but for what shows nothing.
+@lru_cache(maxsize=1)
+def _composed_otherwise() -> str:
+    """A pattern that finds what the key of a text may lack or compose: a superset, by single characters."""
+    ranges: list[list[int]] = []
+    for code in (*range(0x80, 0x3400), *range(0xF900, 0x10000), *range(0x10000, 0x30000)):
+        one = chr(code)
+        if _is_composed(one):
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    parts = "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in ranges)
+    # Controls that Python takes for white space, and Arrow does not.
+    return f"[\\x1c-\\x1f\\x85\\p{{M}}\\p{{Cf}}{parts}]"
 
-    White space between words stays, as one space or line break per run; around the text there is none.
-    """
-    return text
+
+def _is_composed(character: str) -> bool:
+    jamo = "\u1100" <= character <= "\u11ff"
+    return jamo or character in _UNSEEN_SET or not unicodedata.is_normalized("NFC", character)

@@ -44,3 +44,9 @@ def test_a_prompt_is_never_cut_and_nothing_may_be_empty():
 def test_sft_has_one_side():
     fitted = fit([Example([1], [2, 3, 4], [])], 3)
     assert fitted.examples == [Example([1], [2, 3], [])]
+
+
+def test_a_pair_of_one_text_is_left_out_before_any_cut():
+    fitted = fit([example(2, [3, 4], [3, 4], "same"), example(1, [2], [3], "kept")], 8)
+    assert [one.id for one in fitted.examples] == ["kept"]
+    assert fitted.dropped == [("same", "en", "its responses are the same text")]

@@ -15,6 +15,7 @@ from croco.recipe import PairConfig
 from croco.records import MULTIPLE, Key
 from croco.selection import NO_REFERENCE, Pools, Selection, select
 from croco.stage import seed_of
+from croco.texts import same_text
 
 #: The texts of some responses, by their places in the facts.
 Texts = Callable[[Ints], Sequence[str]]
@@ -182,7 +183,7 @@ def _near_duplicates(facts: Facts, pool: Ints, order: Ints, similarity: float) -
 
 
 def text_codes(pool: Ints, marks: Sequence[Floats | Ints], texts: Texts) -> Ints:
-    """Codes that are equal in a pool exactly where texts are, and in the order of texts in ties.
+    """Codes that are equal in a pool exactly where texts are one, and in the order of their keys in ties.
 
     Only texts that share their pool and one of the `marks` (of text or reward) with another can matter:
     the others are not even read.
@@ -190,7 +191,7 @@ def text_codes(pool: Ints, marks: Sequence[Floats | Ints], texts: Texts) -> Ints
     rows = np.flatnonzero(np.logical_or.reduce([_shared(pool, mark) for mark in marks]))
     codes = np.arange(len(pool)) + len(pool)
     if rows.size:
-        found = np.array(texts(rows), dtype=object)
+        found = np.array([same_text(text) for text in texts(rows)], dtype=object)
         codes[rows] = np.unique(found, return_inverse=True)[1]
     return codes
 

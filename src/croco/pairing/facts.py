@@ -15,6 +15,7 @@ from croco.calibration import Rewards
 from croco.languages import load_identifier
 from croco.recipe import Filters
 from croco.spoken import hear
+from croco.texts import same_text, same_texts
 
 Signatures = npt.NDArray[np.uint16]
 
@@ -27,7 +28,7 @@ class Facts:
     """One value per response in every array; all responses to a prompt are here.
 
     `prompt`, `lang` and `writer` are places in `ids`, `langs` and `writers`. `length` is in
-    characters, 0 where no filter needs it. `mark` is equal where texts are (and seldom otherwise).
+    characters, 0 where no filter needs it. `mark` is equal where texts are one (and seldom otherwise).
     `share` is the identifier's share of the asked language (`Spoken.level`), NaN where nobody asked it,
     and where the language cannot be told (`untold`).
     `signature` (responses x `MINIMA`) is there where near-duplicates are looked for.
@@ -92,17 +93,14 @@ def text_facts(texts: pa.Array, langs: Sequence[str], lang: Ints, filters: Filte
 
 
 def marks(texts: pa.StringArray) -> tuple[Ints, Bools]:
-    """A number per text, equal for equal texts and seldom otherwise; and which texts are blank.
+    """A number per text, equal for texts that are one (`same_text`) and seldom otherwise; and which texts
+    are blank.
 
-    The number is made of a text's size and the bytes in its middle. Most texts are seen to be
-    neither alike nor blank from these alone, without a look at the rest.
+    The number is made of the size of a text's key and the bytes in its middle.
     """
-    size, middle = _middles(texts)
-    blank = (size == 0) | _IN_SPACE[middle.view(np.uint8).reshape(-1, 8)].all(axis=1)
-    for row in np.flatnonzero(blank):
-        blank[row] = not texts[row].as_py().strip()
+    size, middle = _middles(same_texts(texts))
     mixed = middle * np.uint64(0x9E3779B97F4A7C15) + size.astype(np.uint64)
-    return mixed.view(np.int64), blank
+    return mixed.view(np.int64), size == 0
 
 
 def _middles(texts: pa.StringArray) -> tuple[Ints, npt.NDArray[np.uint64]]:
@@ -122,11 +120,6 @@ def _middles(texts: pa.StringArray) -> tuple[Ints, npt.NDArray[np.uint64]]:
     return size, middle
 
 
-#: Bytes that occur in white space, as UTF-8, and zero, which fills a short text's number up.
-_IN_SPACE = np.zeros(256, bool)
-_IN_SPACE[[0, *"".join(c for c in map(chr, range(0x3001)) if c.isspace()).encode()]] = True
-
-
 def language_shares(texts: Sequence[str], langs: Sequence[str], filters: Filters) -> Floats:
     """The share of the asked language in each text by the filters' identifier, NaN where it cannot be
     told."""
@@ -140,7 +133,7 @@ def signatures(texts: Sequence[str]) -> Signatures:
     The share of equal entries of two signatures estimates the share of pieces that the texts have in
     common (Jaccard), with a standard error of at most 0.06.
     """
-    rows = [_minima(" ".join(text.casefold().split())) for text in texts]
+    rows = [_minima(" ".join(same_text(text).casefold().split())) for text in texts]
     return np.array(rows, dtype=np.uint16).reshape(len(texts), MINIMA)
 
 

@@ -53,7 +53,8 @@ def cut(example: Example, max_length: int) -> tuple[Example | None, str]:
     if room <= 0:
         return None, "its prompt alone has max_length tokens or more"
     if all(len(side) <= room for side in example.sides):
-        return example, ""
+        same = len(example.sides) > 1 and example.chosen_ids == example.rejected_ids
+        return (None, "its responses are the same text") if same else (example, "")
     chosen, rejected = example.chosen_ids[:room], example.rejected_ids[:room]
     if chosen == rejected:
         return None, "its responses are the same up to max_length"

@@ -12,6 +12,7 @@ from croco.errors import EngineError, RecipeError, StopError
 from croco.records import Candidate, Preference
 from croco.reward_settings import RewardTraining
 from croco.rewards.encoding import Row, encode
+from croco.texts import same_text
 
 #: No length is refused where a pair is to be measured first.
 ANY_LENGTH = 10**9
@@ -76,6 +77,8 @@ def encoded(
             left_out[f"more than max_length, {limit} tokens"] += 1
         elif pair.chosen == pair.rejected:
             left_out["chosen and rejected are the same tokens"] += 1
+        elif same_text(one.chosen) == same_text(one.rejected):
+            left_out["chosen and rejected are the same text"] += 1
         else:
             pairs.append(pair)
     if not pairs:

@@ -18,6 +18,7 @@ from croco.plugins import require
 from croco.records import Preference, Step
 from croco.settings import Resources
 from croco.stage import Progress
+from croco.texts import is_blank, same_text
 from croco.tokens import answer_ids, load_tokenizer, prompt_ids
 from croco.training import Example, Job, Place, load
 from croco.training.launch import EXAMPLES, JOB, write_job
@@ -106,7 +107,9 @@ def _preferences(pairs: Pairs) -> list[Preference]:
         return read_preferences([refer(str(pairs), Path())])
     rows = []
     for place, row in enumerate(pairs):
-        missing = [name for name in ("prompt", "chosen", "rejected") if not row.get(name)]
+        missing = [
+            name for name in ("prompt", "chosen", "rejected") if is_blank(row.get(name) or "")
+        ]
         if missing:
             raise DataError(f"pairs[{place}] has no {missing[0]!r}: give prompt, chosen, rejected")
         id, lang = str(row.get("id", place)), str(row.get("lang", "und"))
@@ -122,5 +125,7 @@ def _examples(policy: ModelRef, rows: Sequence[Preference], method: str) -> list
         before = [{"role": turn.role, "content": turn.content} for turn in row.before]
         ids = prompt_ids(tokenizer, [*before, {"role": "user", "content": row.prompt}])
         chosen, rejected = (answer_ids(tokenizer, t, True) for t in (row.chosen, row.rejected))
+        if same_text(row.chosen) == same_text(row.rejected):
+            rejected = chosen  # training leaves the pair out
         examples.append(Example(ids, chosen, rejected if method == "dpo" else [], row.id, row.lang))
     return examples

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from croco.languages import same_language
 from croco.settings import Checks
+from croco.texts import is_blank
 from croco.translation.spans import prose, spans
 
 #: Fewer letters than this tell no language; a source of fewer characters has no telling length.
@@ -50,9 +51,9 @@ def failed_checks(
 
     `ranking` holds the languages of `text` with shares, `unknown` counts the words left unknown.
     """
-    if not source.strip():
+    if is_blank(source):
         return {}
-    if not text.strip():
+    if is_blank(text):
         return {"empty": "the translation is empty"}
     case = _Case(checks, source, text, source_lang, target, ranking, unknown)
     reasons = ((label, check(case)) for label, check in CHECKS.items())
