@@ -9,7 +9,8 @@ language's level over the whole set, and the `Calibration` takes it out:
     reference  the same prompt's mean English reward is taken off first, then as zscore: a prompt that is
                hard in every language no longer counts as a low reward
 
-Standard deviations are the population's. A language whose rewards are all equal is only shifted.
+Standard deviations are the population's. A language whose rewards are all equal, but for rounding, is only
+shifted: each of them becomes 0.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from croco.arrays import Floats, Ints
 
 Method = Literal["none", "zscore", "rank", "reference"]
 
+#: A deviation below this share of the largest reward is the rounding of equal rewards.
+ROUNDING = 1e-12
 #: The language of the responses that `reference` compares with: that of the reward model's training.
 REFERENCE = "en"
 
@@ -40,15 +43,20 @@ class Rewards:
 
 @dataclass
 class _Moments:
-    """Count, mean and sum of squared deviations; two of them add up exactly (Chan et al., 1979)."""
+    """Count, mean and sum of squared deviations; two of them add up exactly (Chan et al., 1979).
+
+    `largest` is the largest of the numbers that the values were computed from, without its sign.
+    """
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
+    largest: float = 0.0
 
-    def add(self, values: Floats) -> None:
+    def add(self, values: Floats, rewards: Floats) -> None:
         if not values.size:
             return
+        self.largest = max(self.largest, np.abs(rewards).max(), np.abs(rewards - values).max())
         mean, count = float(values.mean()), self.count + values.size
         shift = mean - self.mean
         self.squares += float(((values - mean) ** 2).sum())
@@ -58,7 +66,16 @@ class _Moments:
 
     @property
     def std(self) -> float:
-        return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        """0 where all values are equal but for rounding."""
+        std = float(np.sqrt(self.squares / self.count)) if self.count else 0.0
+        return std if std > ROUNDING * self.largest else 0.0
+
+    def scores(self, values: Floats) -> Floats:
+        """Values less the mean, in deviations where there is one."""
+        shifted = values - self.mean
+        if self.std:
+            return shifted / self.std
+        return np.where(np.abs(shifted) <= ROUNDING * self.largest, 0.0, shifted)
 
 
 @dataclass
@@ -93,8 +110,7 @@ class Calibration:
                 known, values, "right"
             )
             return np.asarray(places / (2 * len(known)))
-        moments = self._moments[lang]
-        return np.asarray((values - moments.mean) / (moments.std or 1.0))
+        return self._moments[lang].scores(values)
 
 
 def fit(method: Method, parts: Iterable[Rewards]) -> Calibration:
@@ -104,11 +120,11 @@ def fit(method: Method, parts: Iterable[Rewards]) -> Calibration:
     for rows in parts if method != "none" else ():
         values = _relative(rows) if method == "reference" else rows.rewards
         for code, lang in enumerate(rows.names):
-            own = values[(rows.langs == code) & np.isfinite(values)]
+            own = (rows.langs == code) & np.isfinite(values)
             if method == "rank":
-                kept.setdefault(lang, []).append(own)
+                kept.setdefault(lang, []).append(values[own])
             else:
-                found._moments.setdefault(lang, _Moments()).add(own)
+                found._moments.setdefault(lang, _Moments()).add(values[own], rows.rewards[own])
     found._sorted = {lang: np.sort(np.concatenate(own)) for lang, own in kept.items()}
     return found
 

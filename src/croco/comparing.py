@@ -326,7 +326,7 @@ def prompts_needed(
         for id, row in own.items():
             by_prompt[id].append(_mean(row))
     spread = np.std([_mean(row) for row in by_prompt.values()], ddof=1) if len(by_prompt) > 1 else 0
-    if not spread > 0:
+    if not spread > 1e-9:  # values lie between 0 and 1: less is rounding
         return {}
     reach = float(ndtri(0.975) + ndtri(power)) * float(spread)
     return {point: math.ceil((reach / (point / 100)) ** 2) for point in points}

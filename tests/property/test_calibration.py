@@ -94,3 +94,28 @@ def test_reference_needs_english():
 def test_none_changes_nothing():
     own = rows([[(1, 3)]])
     assert fit("none", [own])(own) is own.rewards
+
+
+@pytest.mark.parametrize("reward", [0.1, 0.3, -7.3, 1e6 + 0.1, 0.0])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_equal_rewards_are_zero_and_not_their_rounding(reward, parts):
+    """The mean of ten times 0.1 is not 0.1, by 1e-17, nor are the means of its parts."""
+    prompts = np.arange(30) // 10
+    flat = Rewards(np.full(30, reward), prompts, np.zeros(30, dtype=int), ["es"])
+    cut = [prompts % parts == k for k in range(parts)]
+    pieces = [Rewards(flat.rewards[own], prompts[own], flat.langs[own], ["es"]) for own in cut]
+    found = fit("zscore", pieces)
+    assert (found(flat) == 0.0).all()
+    assert found.levels["es"] == (pytest.approx(reward), 0.0)
+
+
+def test_rewards_equal_to_the_english_ones_are_zero_in_every_prompt():
+    rewards = np.repeat([0.1, 0.7, 12.3], 6)
+    langs = np.tile([0, 0, 0, 1, 1, 1], 3)
+    own = Rewards(rewards, np.repeat([0, 1, 2], 6), langs, ["en", "es"])
+    assert (fit("reference", [own])(own) == 0.0).all()
+
+
+def test_small_but_true_differences_are_scores():
+    own = Rewards(1000 + np.arange(8) * 1e-6, np.zeros(8, int), np.zeros(8, int), ["es"])
+    assert fit("zscore", [own])(own).std() == pytest.approx(1.0, rel=1e-3)

@@ -240,3 +240,8 @@ def test_an_average_over_a_language_with_one_prompt_says_why_it_has_no_interval(
     assert math.isnan(found["mul"].win_rate.low)
     assert any("one prompt only in gl" in note for note in found["mul"].notes)
     assert math.isfinite(found["de"].win_rate.low)
+
+
+def test_prompts_that_are_all_alike_but_for_rounding_need_no_number():
+    third = {"en": {str(k): [0.0, 0.5, 0.5, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0] for k in range(7)}}
+    assert prompts_needed(third) == {}

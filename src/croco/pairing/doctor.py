@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from croco import stats
+from croco import intervals
 from croco.arrays import Bools, Floats, Ints
 from croco.errors import RecipeError
 from croco.languages import load_identifier
@@ -34,8 +34,6 @@ OVERALL = "overall"
 #: identified, per language.
 SIZES = (4, 8, 16, 32, 64, 128, 256, 512)
 TRIED_POOLS, IDENTIFIED = 1000, 500
-#: More pairs than this have an interval of the normal distribution: theirs is as good, and quick.
-BOOTSTRAPPED = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def diagnose(exam: Exam, identifier: str | None, seed: int = 42) -> dict[str, An
 
 def _figures(exam: Exam, lang: str | None, spoken: dict[int, Both], seed: int) -> dict[str, Any]:
     own = np.flatnonzero([lang in (None, one) for one in exam.pairs.prompt_lang])
-    found = {"pairs": len(own)} | _pair_figures(exam.pairs, own, spoken, seed)
+    found = {"pairs": len(own)} | _pair_figures(exam.pairs, own, spoken)
     if exam.pools is not None:
         langs = np.array(exam.pools["lang"].to_pylist(), dtype=object)
         mask = np.ones(len(langs), bool) if lang is None else langs == lang
@@ -115,7 +113,7 @@ def _pool_langs(exam: Exam) -> list[str]:
     return [] if exam.pools is None else exam.pools["lang"].unique().to_pylist()
 
 
-def _pair_figures(pairs: Pairs, own: Ints, spoken: dict[int, Both], seed: int) -> dict[str, Any]:
+def _pair_figures(pairs: Pairs, own: Ints, spoken: dict[int, Both]) -> dict[str, Any]:
     gap = pairs.chosen_reward[own] - pairs.rejected_reward[own]
     gap = gap[np.isfinite(gap)]
     lengths = pairs.chosen_length[own], pairs.rejected_length[own]
@@ -129,9 +127,9 @@ def _pair_figures(pairs: Pairs, own: Ints, spoken: dict[int, Both], seed: int) -
         "margins": _quantiles(gap),
         "length_gap": _mean(lengths[0] - lengths[1]),
         "length_gaps": _quantiles(lengths[0] - lengths[1]),
-        "longer_is_chosen": _rule(*lengths, ids, seed),
+        "longer_is_chosen": _rule(*lengths, ids),
         "in_language_is_chosen": _rule(
-            np.array(sides[0]), np.array(sides[1]), [pairs.id[k] for k in told], seed
+            np.array(sides[0]), np.array(sides[1]), [pairs.id[k] for k in told]
         ),
         "only_chosen_in_language": _mean([a > b for a, b in zip(*sides, strict=True)]),
         "only_rejected_in_language": _mean([a < b for a, b in zip(*sides, strict=True)]),
@@ -157,7 +155,7 @@ def _pool_figures(pools: pa.Table) -> dict[str, Any]:
         "pool_size": float(np.median(size)),
         "without_pair": int((np.array(pools["reason"].to_pylist(), dtype=object) != "").sum()),
         "target_below_minimum": _mean(below),
-        "best_above_mean_in_std": _mean(spread[np.isfinite(spread)]),
+        "best_above_mean_in_std": _mean(spread[np.isfinite(spread) & ~tied]),
         "tied_best": _mean(column["best"] > 1),
         "all_tied": _mean(tied),
         "of_one": _mean(size == 1),
@@ -251,21 +249,19 @@ def identifier_for(exam: Exam) -> str | None:
     return name
 
 
-def _rule(chosen: Any, rejected: Any, ids: Sequence[str], seed: int) -> dict[str, Any] | None:
+def _rule(chosen: Any, rejected: Any, ids: Sequence[str]) -> dict[str, Any] | None:
     """How often a rule picks the chosen, ties as half, with its 95 % interval over prompts."""
     if not len(ids):
         return None
-    if len(ids) <= BOOTSTRAPPED:
-        found = stats.accuracy_interval(chosen.tolist(), rejected.tolist(), ids, seed)
-        share, low, high = found.mean, found.low, found.high
-    else:
-        right = (chosen > rejected) + 0.5 * (chosen == rejected)
-        _, cluster = np.unique(np.array(ids, dtype=object), return_inverse=True)
-        means = np.bincount(cluster, right) / np.bincount(cluster)
-        share = float(means.mean())
-        half = 1.96 * float(means.std(ddof=1)) / math.sqrt(len(means))
-        low, high = share - half, share + half
-    return {"share": share, "ci": [_known(low), _known(high)], "pairs": len(ids)}
+    right = (chosen > rejected) + 0.5 * (chosen == rejected)
+    _, cluster = np.unique(np.array(ids, dtype=object), return_inverse=True)
+    means = np.bincount(cluster, right) / np.bincount(cluster)
+    found = intervals.share(means[:, None])
+    return {
+        "share": found.mean,
+        "ci": [_known(found.low), _known(found.high)],
+        "pairs": len(ids),
+    }
 
 
 def _matrix(pairs: Pairs) -> dict[str, dict[str, int]]:
