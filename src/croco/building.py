@@ -33,6 +33,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "train": 3,
     "language": 2,
     "report": 6,
+    "benchmark": 2,
 }
 
 

@@ -342,7 +342,8 @@ class Benchmarked:
     """One model on one data set of EuroEval: `metric` in points of 100, one score per iteration.
 
     `radius` is half of EuroEval's own 95 % interval, NaN where it gave none; `failed` counts answers that
-    it could not read. A data set without a result has no scores, and says why in `reason`.
+    it could not read; `lower_is_better` says that of the metric. A data set without a result has no scores,
+    and says why in `reason`.
     """
 
     lang: str
@@ -355,6 +356,7 @@ class Benchmarked:
     failed: int
     version: str
     reason: str
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,11 @@ def rows(model):
     ]
 
 
-def row(dataset, scores, lang="da", reason=""):
+def row(dataset, scores, lang="da", reason="", metric="mcc", lower=False):
     score = statistics.fmean(scores) if scores else math.nan
-    return Benchmarked(lang, dataset, "knowledge", "mcc", scores, score, math.nan, 0, "", reason)
+    return Benchmarked(
+        lang, dataset, "knowledge", metric, scores, score, math.nan, 0, "", reason, lower
+    )
 
 
 def test_real_lines_of_both_forms():
@@ -125,6 +127,39 @@ def test_ranks_share_ties_and_languages_weigh_the_same():
     assert ranks == {"base": 2.25, "one": 1.75, "two": 2.0}
     assert found["average"]["mean"]["base"] == pytest.approx(((1.5 + 5) / 2 + 3) / 2)
     assert found["average"]["mean_rank"]["base"]["rank"] == pytest.approx((2.25 + 1) / 2)
+
+
+def test_where_lower_is_better_a_difference_is_still_an_improvement():
+    models = {
+        "base": [row("a", [30.0, 34.0], metric="ece", lower=True), row("b", [50.0, 52.0])],
+        "dpo": [row("a", [20.0, 22.0], metric="ece", lower=True), row("b", [54.0, 56.0])],
+    }
+    danish = tabulate(models, seed=1)["languages"]["da"]
+    error = danish["datasets"]["a"]
+    assert (error["metric"], error["lower_is_better"]) == ("ece", True)
+    assert error["models"]["dpo"]["score"] == 21.0
+    assert error["delta"]["dpo"]["delta"] == 11.0
+    assert error["delta"]["dpo"]["ci"][0] < 11.0 < error["delta"]["dpo"]["ci"][1]
+    assert error["ranks"] == {"base": 2.0, "dpo": 1.0}
+    assert danish["mean"] == {"base": (68 + 51) / 2, "dpo": (79 + 55) / 2}
+    assert danish["delta"]["dpo"]["delta"] == 7.5
+    assert danish["mean_rank"]["dpo"] == {"rank": 1.0, "ci": [1.0, 1.0]}
+
+
+def test_scores_of_two_metrics_are_not_subtracted():
+    models = {
+        "base": [row("a", [30.0, 34.0]), row("b", [50.0, 52.0])],
+        "one": [row("a", [20.0, 22.0], metric="accuracy"), row("b", [54.0, 56.0])],
+        "two": [row("a", [20.0, 22.0]), row("b", [54.0, 56.0], lower=True)],
+    }
+    found = tabulate(models, seed=1)
+    assert found["languages"] == {}
+    assert [(one["dataset"], one["model"]) for one in found["missing"]] == [
+        ("a", "one"),
+        ("b", "two"),
+    ]
+    assert "accuracy" in found["missing"][0]["reason"]
+    assert "mcc" in found["missing"][0]["reason"]
 
 
 def test_a_mean_ranks_interval_is_that_of_single_iterations():
@@ -215,6 +250,18 @@ def test_scores_that_cannot_be_true_are_refused(tmp_path, total, reason):
     assert results == []
     assert "angry-tweets" in dropped[0].reason
     assert reason in dropped[0].reason
+
+
+@pytest.mark.parametrize(("said", "read"), [(True, True), (False, False), ("yes", None)])
+def test_whether_lower_is_better_is_read(tmp_path, said, read):
+    lines = [line for line in LINES.read_text().splitlines() if "schema_version" in line]
+    values = json.loads(lines[0])
+    values["evaluation_results"][0]["metric_config"] = {"lower_is_better": said}
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(values))
+    results, dropped = read_results(path)
+    assert [one.lower_is_better for one in results] == ([] if read is None else [read])
+    assert len(dropped) == (read is None)
 
 
 def test_a_data_set_done_again_counts_once(tmp_path):

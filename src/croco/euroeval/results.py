@@ -1,8 +1,9 @@
 """EuroEval's results file, one JSON object a line, in either of the forms that its versions write.
 
 Up to 16.17 a line is flat (`dataset`, `results.raw`, `results.total`); from 17.0 it follows the schema
-"Every Eval Ever" 0.2.1, in which raw scores are JSON inside a string. Both are read, other keys are
-passed over. A data set's score is its task's first metric, as on EuroEval's leaderboards.
+"Every Eval Ever" 0.2.1, in which raw scores are JSON inside a string and a metric says whether lower is
+better. Both are read, other keys are passed over. A data set's score is its task's first metric, as on
+EuroEval's leaderboards.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Result:
     radius: float
     failed: int
     version: str
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def _schema_form(values: dict[str, Any]) -> Result:
         (bounds["upper"] - bounds["lower"]) / 2 if bounds else math.nan,
         scored.get("details", {}).get("num_failed_instances", 0),
         library.get("version") or "",
+        first.get("metric_config", {}).get("lower_is_better", False),
     )
 
 
@@ -158,12 +161,15 @@ def _result(
     radius: float,
     failed: Any,
     version: str,
+    lower_is_better: Any = False,
 ) -> Result:
     metric = name.removeprefix("test_")
     # Models that are finetuned have the prefix in raw scores too.
     scores = [float(one[metric] if metric in one else one[f"test_{metric}"]) for one in raw]
     if not scores or not all(map(math.isfinite, [*scores, score])):
         raise ValueError(f"{dataset}: {metric} has no score, or one that is no number")
+    if not isinstance(lower_is_better, bool):
+        raise ValueError(f"{dataset}: lower_is_better is {lower_is_better!r}, not true or false")
     unit = _unit(scores, float(score), f"{dataset}: {metric}")
     return Result(
         dataset=str(dataset),
@@ -176,6 +182,7 @@ def _result(
         radius=float(radius),
         failed=int(float(failed)),
         version=str(version),
+        lower_is_better=lower_is_better,
     )
 
 

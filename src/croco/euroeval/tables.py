@@ -10,6 +10,9 @@ and do not make the test set larger. With K iterations, a difference has the 95 
 and a mean over data sets, which are taken as independent, the square root of the sum of w^2 s^2 (1 + 1/K)
 for the weights w, with Welch and Satterthwaite's degrees of freedom. EuroEval's own interval, of a score,
 is 1.96 s / sqrt(K). A mean rank's interval is that of ranks in single iterations, one drawn per data set.
+
+Differences are improvements: where a metric is better the lower it is, base minus tuned. In means such a
+score counts as 100 less it, so that a mean difference is the difference of the means.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ Table = dict[str, dict[str, dict[str, Benchmarked]]]
 def tabulate(models: Mapping[str, Sequence[Benchmarked]], seed: int) -> dict[str, Any]:
     """The figures of models by name, "base" among them, as plain values without NaN.
 
-    Means, differences and ranks are over the data sets that all models have a result of; what is left
-    out for that is in `missing`, with the reason. "average" weighs every language the same.
+    Means, differences and ranks are over the data sets that all models have a result of, by one metric;
+    what is left out for that is in `missing`, with the reason. "average" weighs every language the same.
     """
     table, missing = _common(models)
     found = {
@@ -62,7 +65,7 @@ def _common(models: Mapping[str, Sequence[Benchmarked]]) -> tuple[Table, list[di
     table: Table = {}
     missing = []
     for (lang, name), own in by_set.items():
-        lacking = {m: _why(own.get(m)) for m in models if m not in own or not own[m].scores}
+        lacking = {m: why for m in models if (why := _why(own.get(m), own.get(BASE)))}
         missing += [
             {"lang": lang, "dataset": name, "model": model, "reason": reason}
             for model, reason in lacking.items()
@@ -72,8 +75,22 @@ def _common(models: Mapping[str, Sequence[Benchmarked]]) -> tuple[Table, list[di
     return table, missing
 
 
-def _why(row: Benchmarked | None) -> str:
-    return row.reason if row else "it was not benchmarked"
+def _why(row: Benchmarked | None, base: Benchmarked | None) -> str:
+    """Why a model's row cannot stand beside the base's; nothing where it can."""
+    if not row or not row.scores:
+        return row.reason if row else "it was not benchmarked"
+    if not base or not base.scores or _measure(row) == _measure(base):
+        return ""
+    return f"it has {_measure(row)}, where the base has {_measure(base)}"
+
+
+def _measure(row: Benchmarked) -> str:
+    return f"{row.metric} (lower is better)" if row.lower_is_better else row.metric
+
+
+def _points(row: Benchmarked, score: float) -> float:
+    """A score of which more is better."""
+    return 100 - score if row.lower_is_better else score
 
 
 def _data_set(own: Mapping[str, Benchmarked]) -> dict[str, Any]:
@@ -87,11 +104,12 @@ def _data_set(own: Mapping[str, Benchmarked]) -> dict[str, Any]:
         }
         for model, one in own.items()
     }
-    ranks = _ranks({model: one.score for model, one in own.items()})
+    ranks = _ranks({model: _points(one, one.score) for model, one in own.items()})
     deltas = {model: _difference([(own, 1.0)], model) for model in own if model != BASE}
     return {
         "task": row.task,
         "metric": row.metric,
+        "lower_is_better": row.lower_is_better,
         "models": scores,
         "ranks": ranks,
         "delta": deltas,
@@ -103,7 +121,7 @@ def _means(models: Sequence[str], table: Table, seed: int) -> dict[str, Any]:
         (own, 1 / len(table) / len(sets)) for sets in table.values() for own in sets.values()
     ]
     return {
-        "mean": {model: sum(w * own[model].score for own, w in weighed) for model in models},
+        "mean": {model: _mean(weighed, model) for model in models},
         "delta": {model: _difference(weighed, model) for model in models if model != BASE},
         "mean_rank": _mean_ranks(models, weighed, seed),
         "sets": len(weighed),
@@ -114,17 +132,22 @@ Weighed = Sequence[tuple[Mapping[str, Benchmarked], float]]
 
 
 def _difference(weighed: Weighed, model: str) -> dict[str, Any]:
-    delta = sum(w * (own[model].score - own[BASE].score) for own, w in weighed)
+    delta = _mean(weighed, model) - _mean(weighed, BASE)
     radius = _radius([(_paired(own[BASE], own[model]), w) for own, w in weighed])
     bounds = [delta - radius, delta + radius]
     return {"delta": delta, "ci": [_known(bound) for bound in bounds], "sets": len(weighed)}
+
+
+def _mean(weighed: Weighed, model: str) -> float:
+    return sum(w * _points(own[model], own[model].score) for own, w in weighed)
 
 
 def _paired(base: Benchmarked, tuned: Benchmarked) -> list[float]:
     """Differences by iteration; none where the two do not have the same iterations."""
     if len(base.scores) != len(tuned.scores):
         return []
-    return [b - a for a, b in zip(base.scores, tuned.scores, strict=True)]
+    sign = -1 if base.lower_is_better else 1
+    return [sign * (b - a) for a, b in zip(base.scores, tuned.scores, strict=True)]
 
 
 def _radius(groups: Sequence[tuple[Sequence[float], float]]) -> float:
@@ -155,7 +178,7 @@ def _ranks(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def _mean_ranks(models: Sequence[str], weighed: Weighed, seed: int) -> dict[str, Any]:
-    ranked = [(_ranks({m: own[m].score for m in models}), w) for own, w in weighed]
+    ranked = [(_ranks({m: _points(own[m], own[m].score) for m in models}), w) for own, w in weighed]
     points = {model: sum(w * ranks[model] for ranks, w in ranked) for model in models}
     drawn = _drawn_ranks(models, weighed, seed)
     found = {}
@@ -178,7 +201,8 @@ def _drawn_ranks(models: Sequence[str], weighed: Weighed, seed: int) -> Any:
         lengths = {len(own[model].scores) for model in models}
         if len(lengths) > 1 or min(lengths) < 2:
             return None
-        ranks = rankdata([[-s for s in own[model].scores] for model in models], axis=0).T
+        scores = [[_points(own[model], s) for s in own[model].scores] for model in models]
+        ranks = rankdata(-np.array(scores), axis=0).T
         total += w * ranks[generator.integers(0, len(ranks), DRAWS)]
     return total
 

@@ -200,4 +200,5 @@ def _row(lang: str, name: str, result: Result | None, why: str | None) -> Benchm
         failed=result.failed,
         version=result.version,
         reason="",
+        lower_is_better=result.lower_is_better,
     )
