@@ -17,6 +17,8 @@ from croco.reward_settings import RewardConfig
 from croco.rewards import SCORERS
 from croco.settings import Resources
 from croco.stage import Stage
+from croco.stages import train
+from croco.training import accelerating
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
@@ -62,6 +64,9 @@ def stage_of(
             f"{served[0]!r} in stage {name!r} needs a server: give its address in"
             f" resources.{kind}.server.url"
         )
+    more.setdefault("deciding", asked_of(resources) if served else {})
+    if resources.accelerate and isinstance(config, train.Config):
+        more["deciding"] |= accelerating.meant(Path(resources.accelerate), config.train)
     shards = next(iter(inputs.values())).shards if inputs and more.get("unit") else 1
     return Stage(
         name=name,
@@ -76,6 +81,13 @@ def stage_of(
         aligned=frozenset(aligned),
         **({"shards": shards} | more),
     )
+
+
+def asked_of(resources: Resources) -> dict[str, str]:
+    """The name by which a server is asked for a model, where the resources give one: it decides which
+    model answers."""
+    server = resources.server
+    return {"server.model": server.model} if server and server.model else {}
 
 
 def files_of(names: list[str], folder: Path) -> list[FileRef]:

@@ -1,7 +1,7 @@
 """A stage: a pure function, its config, its inputs, and where it runs. No subclassing.
 
 `config` says what is computed and, with the inputs' identities, makes the stage's identity;
-`resources` says where it runs and never does.
+`resources` says where it runs and does not, but for the few things there that set a value.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Stage:
     beginnings, so one can start from another's. `aside` names inputs with keys that the function reads by
     itself; the others' rows are joined by key. `aligned` are the inputs of which a shard needs the same
     shard alone, so that it may start when that one is sealed; of all others it needs all shards.
+    `deciding` is what of the resources sets a value, such as the model that a server is asked for.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Stage:
     grows: str = ""
     aside: tuple[str, ...] = ()
     aligned: frozenset[str] = frozenset()
+    deciding: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -125,6 +127,7 @@ class Stage:
             "config": self.config.model_dump(mode="json"),
             "shards": self.shards,
             "inputs": {name: stage.identity for name, stage in self.inputs.items()},
+            **({"resources": dict(self.deciding)} if self.deciding else {}),
         }
 
     @cached_property

@@ -14,7 +14,7 @@ from croco.arms import (
     scored,
     trained,
 )
-from croco.building import code_of, engines_of, names_of, stage_of
+from croco.building import asked_of, code_of, engines_of, names_of, stage_of
 from croco.errors import RecipeError
 from croco.evaluating import judged, spoken
 from croco.languages import IDENTIFIERS
@@ -120,7 +120,8 @@ def _online(recipe: Recipe, name: str, own: Online, shared: Shared, start: Stage
             " resources.train"
         )
     scoring = places.get("score", Resources())
-    if {"openai", "server"} & set(engines_of(reward)) and scoring.server is None:
+    served = {"openai", "server"} & set(engines_of(reward))
+    if served and scoring.server is None:
         raise RecipeError(
             "the reward needs a server: give its address in resources.score.server.url"
         )
@@ -142,7 +143,8 @@ def _online(recipe: Recipe, name: str, own: Online, shared: Shared, start: Stage
     inputs = {"prompts": shared.training}
     inputs |= {"reward": shared.reward} if shared.reward else {}
     inputs |= {"start": start} if start else {}
-    return stage_of(recipe, f"{name}.train", online.online, config, Step, inputs)
+    deciding = asked_of(scoring) if served else {}
+    return stage_of(recipe, f"{name}.train", online.online, config, Step, inputs, deciding=deciding)
 
 
 def _trained(

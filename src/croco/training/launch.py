@@ -16,14 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from croco import errors
 from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.records import Step
 from croco.settings import Resources
-from croco.training import Example, Job, Place, nodes
+from croco.training import Example, Job, Place, accelerating, nodes
 from croco.training.log import NAME, Log
 from croco.training_settings import TrainConfig
 
@@ -39,6 +37,8 @@ CHUNK = 1000
 def launch(job: Job, place: Place) -> list[Step]:
     """Train in as many processes as the resources ask for; EngineError where one of them fails."""
     folder = place.work / "job"
+    if place.resources.accelerate:
+        accelerating.meant(Path(place.resources.accelerate), job.config)
     write_job(job, place, folder)
     own = processes(place.resources)
     (folder / COUNT).write_text(str(own.count), encoding="utf-8")
@@ -81,7 +81,7 @@ def processes(resources: Resources) -> Processes:
     On CPUs torchrun starts them: accelerate would start one alone, and say nothing.
     """
     file = resources.accelerate
-    config = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
+    config = accelerating.read(Path(file)) if file else {}
     many = nodes.count(resources) > 1
     count = nodes.count(resources) if many else int(config.get("num_processes", 1))
     if config.get("use_cpu") if file else _on_cpu(resources):

@@ -19,7 +19,7 @@ from croco.errors import EngineError
 from croco.quiet import quiet
 from croco.records import Step
 from croco.settings import Resources
-from croco.training import Example, Job, Place, nodes
+from croco.training import Example, Job, Place, accelerating, nodes
 from croco.training import policy as weights
 from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
 from croco.training.heads import collator, log_probs, project_responses_only
@@ -137,7 +137,8 @@ def _arguments(config: TrainConfig, steps: int, place: Place, seed: int) -> Any:
     import torch
     import trl
 
-    resources = place.resources
+    resources, precision = place.resources, accelerating.precision_of(config)
+    accelerating.fix(precision)
     cpu = resources.device == "cpu" or not torch.cuda.is_available()
     common: dict[str, Any] = {
         "output_dir": str(place.work / FOLDER),
@@ -153,8 +154,8 @@ def _arguments(config: TrainConfig, steps: int, place: Place, seed: int) -> Any:
         "max_length": None,
         "use_cpu": cpu,
         # An adapter is float32 and its base has its dtype; whole models are float32, read in bfloat16.
-        "bf16": config.lora is None and config.dtype == "bfloat16",
-        "fp16": config.lora is None and config.dtype == "float16",
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         "gradient_checkpointing": resources.gradient_checkpointing,
         "dataloader_pin_memory": False,
         "save_strategy": "steps",

@@ -21,6 +21,7 @@ from croco.rewards.encoding import Row
 from croco.rewards.passes import padding
 from croco.settings import Resources
 from croco.stage import Progress
+from croco.training import accelerating
 from croco.training.checkpoints import FOLDER, MARK, PREFIX, Marked, keep_only, step_of
 from croco.training.moved import refuse_unmoved, trainable
 from croco.training.reward_pairs import Pair, check_finite
@@ -116,6 +117,7 @@ def _trainer(
 def _arguments(config: RewardTraining, count: int, resources: Resources, cpu: bool) -> Any:
     import trl
 
+    accelerating.fix("bf16" if config.dtype == "bfloat16" else "no")
     steps = steps_of(count, config.batch_size, config.epochs)
     arguments = trl.RewardConfig(
         seed=config.seed,
