@@ -11,7 +11,7 @@ from pydantic import Field
 
 from croco import models
 from croco.models import ModelRef
-from croco.settings import Language, Prompted, Section, Share
+from croco.settings import Dtype, Language, Prompted, Section, Share
 
 
 class RewardLora(Section):
@@ -83,8 +83,8 @@ class Gate(Section):
 
 #: The keys that each kind of reward uses; a class of the user's may use any.
 USED = {
-    "classifier": ("model", "train", "max_length"),
-    "vllm": ("model", "train", "max_length"),
+    "classifier": ("model", "train", "max_length", "dtype"),
+    "vllm": ("model", "train", "max_length", "dtype"),
     "server": ("model", "max_length"),
     "prompt": ("prompt",),
     "pairwise": ("prompt",),
@@ -109,6 +109,7 @@ class RewardConfig(Section):
     identifier: str | None = None
     prompt: Prompted | None = None
     max_length: int = Field(32768, ge=8)
+    dtype: Dtype | None = Field(None, description="of the weights; none: as they are stored")
     _ref: ModelRef | None = None
 
     @pydantic.model_validator(mode="after")

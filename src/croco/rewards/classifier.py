@@ -22,7 +22,7 @@ class Classifier:
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
         folder = trained or models.fetch(config.ref)
-        self.model, self.tokenizer = load(folder, resources)
+        self.model, self.tokenizer = load(folder, resources, dtype=config.dtype)
         self.limit = min(config.max_length, longest(self.model))
         self._passes = Passes(self.model, resources.batch_tokens)
 
@@ -42,8 +42,8 @@ def load(
 ) -> tuple[Any, Any]:
     """The classifier and its tokenizer, in evaluation mode.
 
-    `depth` keeps only the first layers of the model; `dtype` is by default float32 on a CPU, else as
-    stored.
+    `depth` keeps only the first layers of the model; `dtype` is by default that of the stored weights, on
+    every device.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -58,7 +58,7 @@ def load(
         config.num_hidden_layers = min(depth, config.num_hidden_layers)
     with quiet():
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=dtype or ("float32" if device == "cpu" else "auto")
+            folder, config=config, dtype=dtype or "auto"
         )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, "the reward model")

@@ -33,7 +33,10 @@ class VllmClassifier:
         options = engine_options(folder, resources)
         try:
             self._engine: Any = vllm.LLM(
-                **options, runner="pooling", convert="classify", dtype=_dtype(folder)
+                **options,
+                runner="pooling",
+                convert="classify",
+                dtype=config.dtype or _stored(folder),
             )
         except Exception as error:
             raise not_started(error) from error
@@ -63,12 +66,7 @@ class VllmClassifier:
         return [float(one.outputs.probs[0]) for one in outputs]
 
 
-def _dtype(folder: Path) -> str:
-    """The precision that kind `classifier` scores in: float32 on a CPU, else as stored.
-
-    vLLM's own choice for weights in float32 is half of that.
-    """
-    stored = AutoConfig.from_pretrained(folder).dtype
-    if vllm.platforms.current_platform.is_cpu() or stored is None:
-        return "float32"
-    return str(stored).removeprefix("torch.")
+def _stored(folder: Path) -> str:
+    """The precision of the stored weights, in which kind `classifier` scores; vLLM's own choice for float32
+    is half of that."""
+    return str(AutoConfig.from_pretrained(folder).dtype or "float32").removeprefix("torch.")
