@@ -33,6 +33,7 @@ LAYERS = [
     {
         "prose",
         "texts",
+        "words",
         "spoken",
         "languages",
         "identifiers",

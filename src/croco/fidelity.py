@@ -18,20 +18,18 @@ from croco import prose, stats
 from croco.languages import LanguageIdentifier, same_language
 from croco.spoken import NONE, hear
 from croco.stats import Interval
+from croco.words import CHARACTERS_PER_WORD, EASTERN, EASTERN_LETTER, count_words
 
 #: Lines of fewer tokens than this say too little to be judged (the benchmark's).
 LINE_TOKENS = 5
 #: A line is in the asked language where that has more than this share of it (the benchmark's score).
 LINE_SHARE = 0.3
-#: Scripts without spaces between words that the benchmark cuts into words, and the characters of such
-#: a word: jieba's Chinese ones have 1.64 on average, fugashi's Japanese ones 1.73.
+#: Scripts without spaces between words that the benchmark cuts into words; others of the kind are counted
+#: by `croco.words`.
 UNSPACED = {"Hans", "Hant", "Jpan"}
-CHARACTERS_PER_TOKEN = 1.6
 
 _REMOVED = str.maketrans("", "", string.punctuation)
-_EASTERN = r"[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
-_EASTERN_LETTER = re.compile(_EASTERN)
-_OTHER_TOKEN = re.compile(rf"(?:(?!{_EASTERN})\w)+|[^\w\s]")
+_OTHER_TOKEN = re.compile(rf"(?:(?!{EASTERN_LETTER.pattern})\w)+|[^\w\s]")
 _WESTERN_WORD = re.compile("[A-Za-z0-9]+")
 #: An English word in a text in another script, as far as can be told without a word list.
 _ENGLISH = re.compile("[a-z]{4,}")
@@ -130,7 +128,7 @@ def word_pass(lines: Sequence[str], lang: str) -> float | None:
     script = _script(lang)
     if script == "Latn":
         return None
-    cut = _WESTERN_WORD.findall if script in UNSPACED else str.split
+    cut = _WESTERN_WORD.findall if script in CHARACTERS_PER_WORD else str.split
     return float(not any(_ENGLISH.fullmatch(word) for line in lines for word in cut(line)))
 
 
@@ -151,15 +149,16 @@ def _long(text: str, lang: str) -> list[tuple[str, str]]:
 
 
 def tokens(line: str, lang: str) -> float:
-    """How many tokens a line has: what stands between spaces.
+    """How many tokens a line has: what stands between spaces; of letters that are written without them
+    (Chinese, Thai, Khmer), as many as a word has on average (`croco.words`).
 
-    In Chinese and Japanese 1.6 characters are a token, and so are a run of other letters or digits and
-    a punctuation mark.
+    Where Chinese or Japanese was asked for, a run of other letters or digits and a punctuation mark are
+    tokens as well.
     """
     if _script(lang) not in UNSPACED:
-        return len(line.split())
-    letters, others = (len(one.findall(line)) for one in (_EASTERN_LETTER, _OTHER_TOKEN))
-    return letters / CHARACTERS_PER_TOKEN + others
+        return count_words(line)
+    letters, others = (len(one.findall(line)) for one in (EASTERN_LETTER, _OTHER_TOKEN))
+    return letters / EASTERN + others
 
 
 def has_words(lang: str) -> bool:

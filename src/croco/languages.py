@@ -16,6 +16,11 @@ IDENTIFIERS = {
 }
 
 
+#: Members of macrolanguages that have tags of their own. ISO 639-3 counts Indonesian as Malay, and some
+#: identifiers know no other name for it.
+MACRO = {"nb": "no", "nn": "no", "id": "ms"}
+
+
 class LanguageIdentifier(Protocol):
     """Tells the language of texts; see `croco.spoken` for those that hold too little language.
 
@@ -68,7 +73,7 @@ def _language(tag: str) -> str:
         return tag
     # Members of a macrolanguage count as the macrolanguage: cmn is zh, pes is fa, nb is no.
     language = langcodes.get(langcodes.standardize_tag(tag, macro=True)).language
-    return "no" if language in ("nb", "nn") else language or tag
+    return MACRO.get(language or "", language or tag)
 
 
 @lru_cache(maxsize=4096)

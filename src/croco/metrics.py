@@ -23,6 +23,7 @@ from croco.records import (
     Verdicts,
 )
 from croco.spoken import right
+from croco.words import words
 
 #: The values of one prompt, base's and tuned's, one per answer; NaN where an answer has none.
 Sides = tuple[Sequence[float], Sequence[float]]
@@ -165,7 +166,7 @@ def _length(side: Answered, key: Key) -> list[float]:
 
 
 def _distinct(side: Answered, key: Key) -> list[float]:
-    return [stats.distinct_n(text.split(), 2) for text in side.responses[key].texts]
+    return [stats.distinct_n(words(text), 2) for text in side.responses[key].texts]
 
 
 def _finished(side: Answered, key: Key) -> list[float]:

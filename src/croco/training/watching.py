@@ -17,9 +17,9 @@ from croco.training.alerts import of_look, of_steps
 from croco.training.heads import log_probs
 from croco.training.log import Alert, Log, Look
 from croco.training_settings import TrainConfig, Watch
+from croco.words import repetition
 
 log = logging.getLogger("croco")
-RUN = 3
 
 
 class Watcher(TrainerCallback):
@@ -106,13 +106,6 @@ class Watcher(TrainerCallback):
         length = _mean([float(len(own)) for own in ids])
         repeated = _mean([repetition(text) for text in texts])
         return length, repeated, _mean(right), found.count(None)
-
-
-def repetition(text: str) -> float:
-    """The share of a text's runs of three words that stood in it before; 0 for one without any."""
-    words = text.split()
-    runs = [tuple(words[k : k + RUN]) for k in range(len(words) - RUN + 1)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def _answer(model: Any, tokenizer: Any, example: Example, watch: Watch) -> list[int]:
