@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The figures of one language, or their average over languages (`lang` is then "mul").
+    """The figures of one language, or their average over `languages` (`lang` is then "mul").
 
     `answers` are tuned's that were judged. Wins, ties and losses count judgments of comparisons that
     have a value; `unparseable` counts comparisons without one, of all `comparisons`. `flip_rate` is the
@@ -99,6 +99,7 @@ class Judged:
     needed: dict[int, int]
     language_unknown: int = 0
     cannot_tell: int = 0
+    languages: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -112,7 +113,10 @@ def judged(
     rows = sorted(rows, key=lambda row: (row.lang, row.id, row.answer, row.lengths, row.verdicts))
     groups = scopes({row.lang for row in rows}, trained) or {MULTIPLE: []}
     return {
-        lang: _judged(lang, [row for row in rows if row.lang in own], seed, resamples)
+        lang: replace(
+            _judged(lang, [row for row in rows if row.lang in own], seed, resamples),
+            languages=tuple(own),
+        )
         for lang, own in groups.items()
     }
 

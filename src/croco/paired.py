@@ -13,9 +13,11 @@ from croco.stats import NAN, RESAMPLES, Interval, average_difference, mean_of_me
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two arms against the same base on the same prompts: the difference of their win rates (other less
-    one), and the chance of one as large if the arms' labels meant nothing."""
+    """Two arms against the same base on the same prompts: their win rates, the difference (other less one),
+    and the chance of one as large if the arms' labels meant nothing."""
 
+    one: float
+    other: float
     difference: Interval
     p_value: float
     prompts: int
@@ -25,15 +27,18 @@ class Paired:
 def paired_arms(
     one: Sequence[Comparison], other: Sequence[Comparison], seed: int, resamples: int = RESAMPLES
 ) -> Paired:
-    """The paired test: prompts resampled for the interval, signs of whole prompts flipped for p."""
+    """The paired test: the difference's interval over prompts, and signs of whole prompts flipped for p.
+
+    Rates and difference are over the prompts, by language, that both sides have.
+    """
     before, after = values_of(one), values_of(other)
     found = average_difference(before, after, seed, resamples)
     apart = _cells(before) ^ _cells(after)
     notes = [f"{len(apart)} prompts stand on one side only and are left out"] if apart else []
     if not found.clusters:
-        return Paired(found.delta, NAN, 0, [*notes, "the arms share no judged prompt"])
+        return Paired(NAN, NAN, found.delta, NAN, 0, [*notes, "the arms share no judged prompt"])
     p_value = _sign_flips(before, after, seed, resamples)
-    return Paired(found.delta, p_value, found.clusters, notes)
+    return Paired(found.base, found.tuned, found.delta, p_value, found.clusters, notes)
 
 
 def _cells(values: Values) -> set[tuple[str, str]]:

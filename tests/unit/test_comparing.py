@@ -245,3 +245,43 @@ def test_an_average_over_a_language_with_one_prompt_says_why_it_has_no_interval(
 def test_prompts_that_are_all_alike_but_for_rounding_need_no_number():
     third = {"en": {str(k): [0.0, 0.5, 0.5, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0] for k in range(7)}}
     assert prompts_needed(third) == {}
+
+
+def arm_rows(rates, prompts=40):
+    """Comparisons by language, of which that share is won; the same prompts whatever the rates."""
+    return [
+        row(
+            f"h{k}", ["win" if (k * 7) % prompts < rate * prompts else "loss"], (9, 9 + k % 3), lang
+        )
+        for lang, rate in rates.items()
+        for k in range(prompts)
+    ]
+
+
+def paired_rows(arms, trained=("es",)):
+    found = {arm: judged(rows, 42, 500, trained) for arm, rows in arms.items()}
+    part = comparisons_part(arms, found, 42)
+    return part.figures, {one["lang"]: one for one in part.figures["paired"]}
+
+
+def test_paired_arms_have_one_figure_per_scope_and_no_mixture():
+    arms = {"one": arm_rows({"es": 0.5, "it": 0.9}), "other": arm_rows({"es": 0.7, "it": 0.3})}
+    figures, paired = paired_rows(arms)
+    assert list(paired) == ["average", "average (not trained)", "es", "it"]
+    for lang, own in paired.items():
+        shown = [figures[arm]["languages"][lang]["win_rate"]["rate"] for arm in ("one", "other")]
+        assert own["rates"] == pytest.approx(shown)
+        assert own["difference"] == pytest.approx(shown[1] - shown[0])
+        assert own["ci"][0] < own["difference"] < own["ci"][1]
+    assert paired["average"]["difference"] == pytest.approx(0.2)
+    assert paired["average (not trained)"]["difference"] == pytest.approx(-0.6)
+    assert paired["average"]["languages"] == ["es"]
+
+
+def test_paired_arms_are_compared_in_the_languages_that_both_have():
+    arms = {"one": arm_rows({"es": 0.5, "fr": 0.9}), "other": arm_rows({"es": 0.7})}
+    _, paired = paired_rows(arms, ("es", "fr"))
+    assert list(paired) == ["average", "es"]
+    assert paired["average"]["languages"] == ["es"]
+    assert paired["average"]["difference"] == pytest.approx(0.2)
+    assert paired["average"]["rates"] == pytest.approx([0.5, 0.7])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -16,18 +16,24 @@ from croco.report.parts import Part
 from croco.report.summary import lang_name
 from croco.stats import Interval
 
+AVERAGES = (MULTIPLE, UNTRAINED)
+
 
 def comparisons_part(
     arms: Mapping[str, Sequence[Comparison]], found: Mapping[str, Mapping[str, Judged]], seed: int
 ) -> Part:
     """The part for some arms' comparisons with the same base, and what `judged` found of each."""
     figures: dict[str, Any] = {arm: _figures(own) for arm, own in found.items()}
-    pairs = [_paired(one, other, arms, seed) for one, other in combinations(arms, 2)]
+    pairs = [
+        row
+        for one, other in combinations(arms, 2)
+        for row in _paired(one, other, arms, found, seed)
+    ]
     plots = {f"rates-{k}": rate_plot(own, f"rates-{k}") for k, own in enumerate(found.values())}
     plots |= {
         f"lengths-{k}": length_plot(rows, f"lengths-{k}") for k, rows in enumerate(arms.values())
     }
-    values = {"arms": figures, "paired": pairs}
+    values = {"arms": figures, "paired": pairs, "averages": [lang_name(one) for one in AVERAGES]}
     section = Section("judged", "Judged comparisons", "judged.html.jinja", values, plots)
     return Part("comparisons", figures | ({"paired": pairs} if pairs else {}), section)
 
@@ -36,7 +42,7 @@ def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
     """An arm's figures as JSON; statements stand once, with the languages they are true of."""
     notes: dict[str, list[str]] = {}
     for lang, own in reversed(list(found.items())):  # what is true of all comes first
-        averaged = lang in (MULTIPLE, UNTRAINED)
+        averaged = lang in AVERAGES
         for note in own.notes:
             if note.startswith((NO_TERM, ALL_TOLD)) and not averaged:
                 continue  # the average names the languages
@@ -72,12 +78,29 @@ def _language(own: Judged) -> dict[str, Any]:
 
 
 def _paired(
-    one: str, other: str, arms: Mapping[str, Sequence[Comparison]], seed: int
+    one: str,
+    other: str,
+    arms: Mapping[str, Sequence[Comparison]],
+    figures: Mapping[str, Mapping[str, Judged]],
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """A row per scope of both arms, averages first: over the languages in which both were judged."""
+    shared = [lang for lang in figures[one] if lang in figures[other]]
+    for scope in sorted(shared, key=lambda lang: lang not in AVERAGES):
+        languages = {*figures[one][scope].languages} & {*figures[other][scope].languages}
+        sides = [[row for row in arms[arm] if row.lang in languages] for arm in (one, other)]
+        yield {"one": one, "other": other, "lang": lang_name(scope)} | _difference(
+            sides[0], sides[1], seed
+        )
+
+
+def _difference(
+    one: Sequence[Comparison], other: Sequence[Comparison], seed: int
 ) -> dict[str, Any]:
-    found = paired_arms(arms[one], arms[other], seed)
+    found = paired_arms(one, other, seed)
     return {
-        "one": one,
-        "other": other,
+        "languages": sorted({row.lang for row in one}),
+        "rates": [known(found.one), known(found.other)],
         "difference": known(found.difference.mean),
         "ci": [known(found.difference.low), known(found.difference.high)],
         "p": known(found.p_value),

@@ -215,9 +215,12 @@ def share(value: float | dict[str, Any] | None) -> str:
     return f"{value['share']:.0%} [{low}, {high}]"
 
 
-def rate(found: dict[str, Any]) -> str:
+def rate(found: dict[str, Any], form: str = ".2f") -> str:
     """A rate with its interval, such as "0.61 [0.55, 0.67]"."""
-    shown = ["n/a" if value is None else f"{value:.2f}" for value in (found["rate"], *found["ci"])]
+    shown = [
+        "n/a" if value is None else format(value + 0.0, form)
+        for value in (found["rate"], *found["ci"])
+    ]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
