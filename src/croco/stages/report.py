@@ -21,6 +21,7 @@ from croco.report import contamination, escapes
 from croco.report.audit import audit_part
 from croco.report.benchmark import benchmark
 from croco.report.forgetting import forgetting
+from croco.report.independence import judge_in_words, shared_sources
 from croco.report.judged import comparisons_part
 from croco.report.languages import languages_part
 from croco.report.page import Pairing, Report, StageRows, Triple, delta, page
@@ -100,6 +101,8 @@ def report(config: Config, context: Context) -> list[Metric]:
     (context.files / "index.html").write_text(page(made), encoding="utf-8")
     found = summary(metrics) | {"translation": translations, "usage": usage}
     found |= {part.key: part.figures for part in parts}
+    judge = config.recipe["evaluate"]["judge"]
+    found |= {"judge_shares_with_reward": shared_sources(judge, config.recipe["reward"])}
     figures = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
     (context.files / "summary.json").write_text(figures + "\n", encoding="utf-8")
     return metrics
@@ -237,10 +240,16 @@ def _notes(recipe: dict[str, Any]) -> list[str]:
         "Intervals are of 95 %, over prompts: all answers to a prompt, in every language where the figure"
         " is an average, count as one draw. Shares have score intervals, other values bootstraps; where a"
         " language has a single prompt, neither it nor an average over it has an interval.",
-        _of_judge(evaluation["judge"]),
-        f"Languages of answers are identified by {evaluation['identifier']}.",
+        f"{_of_judge(evaluation['judge'])} {judge_in_words(evaluation['judge'], recipe['reward'])}",
+        _of_identifier(evaluation["identifier"], recipe["reward"]),
         *map(_of_answers, *zip(*recipe["arms"].items(), strict=True)),
     ]
+
+
+def _of_identifier(identifier: str, reward: dict[str, Any]) -> str:
+    same = shared_sources({"kind": "language", "identifier": identifier}, reward)
+    more = ", which is the reward's own: it may err where the reward does" if same else ""
+    return f"Languages of answers are identified by {identifier}{more}."
 
 
 def _of_answers(name: str, arm: dict[str, Any]) -> str:
@@ -270,7 +279,7 @@ def _of_judge(judge: dict[str, Any]) -> str:
     return (
         f"The judge ({_named(judge)}) scores every base and every tuned answer to a prompt, and each pair"
         " of them is a comparison; where it has a gate, an answer in another language than the prompt's"
-        " loses the penalty. It is not the reward that was optimised."
+        " loses the penalty."
     )
 
 
