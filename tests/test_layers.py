@@ -43,6 +43,8 @@ LAYERS = [
         "dates",
         "tokens",
         "control",
+        "completions",
+        "template_arguments",
     },
     {"arena", "promptsets", "remote"},
     {

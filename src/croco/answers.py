@@ -7,13 +7,14 @@ JSON Lines with `id`, `lang`, and `response` (a text) or `responses` (several), 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from croco.datafiles import FileRef, is_text, lines_of, prompt_of, read_prompts, refer
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
+from croco.reasoning import KNOWN, Markers, separate
 from croco.records import Key, Prompt, Responses, Turn
 from croco.schemas import decode
 
@@ -39,8 +40,11 @@ def refer_rows(names: Sequence[str], folder: Path) -> list[FileRef]:
     return found
 
 
-def read_answers(files: Sequence[FileRef]) -> dict[Key, Answered]:
-    """All answers by key; DataError names the file and line of the first bad row or the second of a key."""
+def read_answers(files: Sequence[FileRef], markers: Markers = KNOWN) -> dict[Key, Answered]:
+    """All answers by key, separated from their reasoning.
+
+    DataError names the file and line of the first bad row or the second of a key.
+    """
     found: dict[Key, Answered] = {}
     for file in files:
         for one in _shard(file) if file.path.suffix == ".parquet" else _lines(file):
@@ -50,7 +54,7 @@ def read_answers(files: Sequence[FileRef]) -> dict[Key, Answered]:
                     f"{one.where}: (id, lang) {key} stands already at {found[key].where}: keep one of"
                     " them, or give several answers to a prompt as 'responses'"
                 )
-            found[key] = one
+            found[key] = replace(one, responses=_separated(one.responses, markers))
     if not found:
         raise DataError(f"{', '.join(file.label for file in files)}: no answers: fill the file")
     return found
@@ -104,6 +108,16 @@ def _texts(values: dict[str, Any], where: str) -> list[str]:
     if not all(map(is_text, texts)):
         raise DataError(f"{where}: an answer holds half a character: mend its escapes")
     return texts
+
+
+def _separated(row: Responses, markers: Markers) -> Responses:
+    """A row with answers as texts; one that was separated when it was sampled stays as it is."""
+    answers = [separate(text, markers).answer for text in row.texts]
+    if any(row.whole) or answers == row.texts:
+        return row
+    pairs = zip(row.texts, answers, strict=True)
+    whole = [text if text != answer else "" for text, answer in pairs]
+    return replace(row, texts=answers, whole=whole)
 
 
 def _shard(file: FileRef) -> Iterator[Answered]:

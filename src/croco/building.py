@@ -22,14 +22,15 @@ from croco.training import accelerating
 
 #: Raised when what a stage computes changes, so that old artifacts are not taken for new ones.
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
+    "answers": 2,
     "translate": 3,
-    "sample": 3,
-    "reward": 4,
-    "score": 4,
+    "sample": 4,
+    "reward": 5,
+    "score": 5,
     "pair": 6,
-    "encode": 3,
-    "judge": 5,
-    "audit": 6,
+    "encode": 4,
+    "judge": 6,
+    "audit": 7,
     "loss": 2,
     "reference": 2,
     "train": 3,

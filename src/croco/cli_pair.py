@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from croco.errors import RecipeError
+from croco.reasoning import KNOWN, Markers
 
 Responses = Annotated[
     list[Path], typer.Argument(metavar="RESPONSES...", help="JSON Lines or Parquet files.")
@@ -74,6 +75,14 @@ def pair(
     max_length_ratio: Annotated[
         float | None, typer.Option(metavar="RATIO", help="Longer over shorter side, at most.")
     ] = None,
+    reasoning: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPEN...CLOSE",
+            help="What encloses reasoning, such as '<plan>...</plan>'; none: nothing does."
+            " Default: the well-known markers.",
+        ),
+    ] = None,
 ) -> None:
     """Build preference pairs from scored responses of your own.
 
@@ -106,7 +115,15 @@ def pair(
     )
     if format not in ("jsonl", "parquet"):
         raise RecipeError(f"--format {format!r} is not known: use jsonl or parquet")
-    options = Options(seed, format, lang, policy, sft, strict)  # type: ignore[arg-type]
+    options = Options(
+        seed,
+        format,  # type: ignore[arg-type]
+        lang,
+        policy,
+        sft,
+        strict,
+        markers=_markers(reasoning),
+    )
     with Reporter() as reporter:
         summary = pair_files(
             responses,
@@ -120,6 +137,19 @@ def pair(
         typer.echo(line, err=True)
     for path in tables_in(out, "pairs", "sft"):
         typer.echo(path)
+
+
+def _markers(given: list[str] | None) -> Markers:
+    """The markers that `--reasoning` names; RecipeError where it is not of the form OPEN...CLOSE."""
+    if not given:
+        return KNOWN
+    if given == ["none"]:
+        return []
+    found = [one.split("...") for one in given]
+    for one, parts in zip(given, found, strict=True):
+        if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
+            raise RecipeError(f"--reasoning {one!r} is not of the form OPEN...CLOSE, nor none")
+    return [(opening, closing) for opening, closing in found]
 
 
 def several(arguments: Sequence[str]) -> list[str]:
@@ -170,6 +200,7 @@ def _config(**values: Any) -> Any:
 def _in_words(summary: dict[str, Any]) -> list[str]:
     """The summary as people read it."""
     responses, pools = summary["responses"], summary["pools"]
+    reasoning = responses["reasoning"]
     lines = [
         f"{summary['pairs']['made']:,} pairs of {pools['made']:,} pools,"
         f" {responses['used']:,} responses"
@@ -186,6 +217,11 @@ def _in_words(summary: dict[str, Any]) -> list[str]:
     if untold := responses["cannot_tell_language"]:
         lines.append(f"  {untold:,} responses whose language cannot be told, not filtered")
     lines += [f"  {n:,} rows refused: {why}" for why, n in responses["refused"].items()]
+    if reasoning["separated"]:
+        lines.append(
+            f"  {reasoning['separated']:,} responses with reasoning, which is no part of the answer; in"
+            f" {reasoning['unclosed']:,} it does not end"
+        )
     if responses["without_prompt"]:
         lines.append(f"  {responses['without_prompt']:,} responses without a prompt")
     if summary["prompts"]["refused"]:

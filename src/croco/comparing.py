@@ -9,7 +9,7 @@ Prompts are the clusters that are resampled (see `croco.stats`), and each weighs
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,11 +32,16 @@ NO_TERM = (
 ALL_TOLD = "length alone tells every verdict, so that nobody knows what equal lengths would give"
 
 
+#: Answers of base and of tuned that were compared with none.
+Unmet = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One base and one tuned answer to a prompt: the verdicts on tuned, both lengths in characters, and
     whether base and tuned are in the prompt's language: None for one that cannot be told, and none at all
-    where nobody identified them. `answer` tells tuned's answers to one prompt apart."""
+    where nobody identified them. `answer` tells tuned's answers to one prompt apart, `reasons` say why
+    verdicts are missing, "" of those that are not."""
 
     id: str
     lang: str
@@ -44,6 +49,7 @@ class Comparison:
     lengths: tuple[int, int]
     in_language: tuple[bool | None, bool | None] | None = None
     answer: int = 0
+    reasons: Sequence[str] = ()
 
     @property
     def value(self) -> float:
@@ -72,7 +78,9 @@ class Judged:
     """The figures of one language, or their average over `languages` (`lang` is then "mul").
 
     `answers` are tuned's that were judged. Wins, ties and losses count judgments of comparisons that
-    have a value; `unparseable` counts comparisons without one, of all `comparisons`. `flip_rate` is the
+    have a value; `unparseable` counts comparisons without one, of all `comparisons`, and `missing` the
+    judgments that they lack, by reason. `left_out` are answers of base and tuned that were compared with
+    none, since the other side has fewer. `flip_rate` is the
     share of comparisons whose two orders got different verdicts, `reversal_rate` of those where even the
     winner changed, and `first_wins` the share of decided judgments that the answer shown first won; they
     are None where a judge sees no order. `needed` are the prompts that show a difference of so many
@@ -101,6 +109,8 @@ class Judged:
     cannot_tell: int = 0
     languages: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    missing: dict[str, int] = field(default_factory=dict)
+    left_out: Unmet = (0, 0)
 
 
 def judged(
@@ -164,7 +174,13 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         language_unknown=sum(row.in_language is None for row in known),
         cannot_tell=sum(None in (row.in_language or ()) for row in known),
         notes=[*_statements(rows, known), *notes],
+        missing=_missing(rows),
     )
+
+
+def _missing(rows: Sequence[Comparison]) -> dict[str, int]:
+    """How many judgments are missing, by reason."""
+    return dict(Counter(reason for row in rows for reason in row.reasons if reason).most_common())
 
 
 #: Language -> prompt -> the values of its comparisons.
@@ -188,24 +204,37 @@ def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
     if not rows:
         return ["nothing was judged: there is no figure"]
     if not known:
-        return [f"the judge gave no verdict in its format on any of {len(rows)} comparisons"]
+        said = f"the judge gave no verdict in its format on any of {len(rows)} comparisons"
+        return [said, *_why(rows)]
     notes = []
     if len(known) < len(rows):
         missing = len(rows) - len(known)
         notes.append(f"{missing} of {len(rows)} comparisons lack a verdict and stand in no rate")
+        notes += _why(rows)
     if nameless := sum(row.in_language is None for row in known):
         notes.append(
             f"the languages of {nameless} of {len(known)} comparisons are not known: they stand in no"
             " language-adjusted rate"
         )
-    said = {verdict for row in known for verdict in row.verdicts}
-    if said == {"tie"}:
+    if {verdict for row in known for verdict in row.verdicts} == {"tie"}:
         notes.append("every verdict is a tie")
     if len({row.id for row in known}) == 1:
         notes.append("there is one prompt only, so there are no intervals")
     elif alone := [lang for lang, own in values_of(known).items() if len(own) == 1]:
         notes.append(f"there is no interval, since there is one prompt only in {', '.join(alone)}")
     return notes
+
+
+def _why(rows: Sequence[Comparison]) -> list[str]:
+    """The reasons of missing verdicts, and how to ask for them again."""
+    found = _missing(rows)
+    if not found:
+        return []
+    said = ", ".join(f"{reason}: {count}" for reason, count in found.items())
+    return [
+        f"judgments without a verdict, by reason: {said}; --set evaluate.judge.prompt.retries=3 asks for"
+        " these alone again"
+    ]
 
 
 def length_controlled(

@@ -27,7 +27,7 @@ def build_comparison(recipe: Comparison) -> dict[str, Stage]:
             recipe,
             f"{side}.answers",
             answers.answers,
-            answers.Config(files=own, languages=languages),
+            answers.Config(files=own, languages=languages, reasoning=sides.reasoning),
             Responses,
             {},
             shards=shards,

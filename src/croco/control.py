@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from croco.dates import pinned
 from croco.errors import EngineError
+from croco.template_arguments import NONE, Arguments
 
 #: A noncharacter of Unicode, which no text has: it parts a text that spells a control token.
 BREAK = "\ufdd0"
@@ -72,8 +73,13 @@ def plain_ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def applied(tokenizer: Any, chat: list[dict[str, Any]], add_generation_prompt: bool = False) -> str:
-    """A chat as the template writes it; EngineError where it refuses the chat."""
+def applied(
+    tokenizer: Any,
+    chat: list[dict[str, Any]],
+    add_generation_prompt: bool = False,
+    arguments: Arguments = NONE,
+) -> str:
+    """A chat as the template writes it, given more `arguments`; EngineError where it refuses the chat."""
     from jinja2 import TemplateError
 
     try:
@@ -81,7 +87,7 @@ def applied(tokenizer: Any, chat: list[dict[str, Any]], add_generation_prompt: b
             chat,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
-            **pinned(tokenizer),
+            **{**pinned(tokenizer), **arguments},
         )
     except TemplateError as error:
         raise EngineError(f"the model's chat template refuses this chat: {error}") from error

@@ -26,6 +26,14 @@ class EngineError(CrocoError):
     """A model, engine, scorer or trainer cannot do what was asked of it."""
 
 
+class NoAnswerError(EngineError):
+    """A model answered a request without an answer: `reason` is "empty" or "cut off"."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class StageError(CrocoError):
     """A stage stopped before its work was done."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from croco.building import code_of, engines_of, names_of, stage_of
+from croco.judging import JUDGES
 from croco.languages import IDENTIFIERS
 from croco.recipe import AnyRecipe
 from croco.records import Languages, Verdicts
@@ -29,6 +30,7 @@ def judged(recipe: AnyRecipe, name: str, prompts: Stage, base: Stage, tuned: Sta
         inputs,
         unit="row",
         engines=engines_of(evaluation.judge),
+        grows="config.judge.prompt.retries" if evaluation.judge.kind in JUDGES else "",
         aligned=inputs,
     )
 

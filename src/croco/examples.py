@@ -78,7 +78,8 @@ def refuse_foreign(policy: ModelRef, pairs: Iterable[Pair], examples: Sequence[E
         for side, ids in zip((pair.chosen, pair.rejected), example.sides, strict=False):
             sides += 1
             read = answer_text(tokenizer, ids).strip()
-            if not read.startswith(side.text.strip()):  # a stop text may have cut it off
+            # Reasoning may stand before it, and a stop text may have cut it off.
+            if side.text.strip() not in read:
                 wrong.append((side.text, read))
     if len(wrong) > sides / 2:
         text, read = (shorten(one, 40, placeholder="...") for one in wrong[0])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 
 from croco import stats
-from croco.comparing import Comparison, Judged, is_trained, scopes
+from croco.comparing import Comparison, Judged, Unmet, is_trained, scopes
 from croco.records import (
     MULTIPLE,
     UNTRAINED,
@@ -51,12 +51,24 @@ def comparisons(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -
 def _comparisons(row: Verdicts, base: Answered, tuned: Answered) -> Iterator[Comparison]:
     texts = base.responses[row.key].texts, tuned.responses[row.key].texts
     in_language = base.in_language(row.key), tuned.in_language(row.key)
-    for one, other, said in zip(row.base, row.tuned, row.verdicts, strict=True):
+    for place, (one, other, said) in enumerate(zip(row.base, row.tuned, row.verdicts, strict=True)):
         lengths = len(texts[0][one]), len(texts[1][other])
         spoken = None
         if all(in_language):
             spoken = in_language[0][one], in_language[1][other]
-        yield Comparison(row.id, row.lang, said, lengths, spoken, other)
+        reasons = tuple(row.reasons[place]) if row.reasons else ()
+        yield Comparison(row.id, row.lang, said, lengths, spoken, other, reasons)
+
+
+def unmet(verdicts: Iterable[Verdicts], base: Answered, tuned: Answered) -> dict[str, Unmet]:
+    """By language, how many answers of base and of tuned no answer of the other side was compared with."""
+    found: dict[str, Unmet] = {}
+    for row in verdicts:
+        counts = found.get(row.lang, (0, 0))
+        sides = ((base, row.base), (tuned, row.tuned))
+        alone = [len(side.responses[row.key].texts) - len(set(met)) for side, met in sides]
+        found[row.lang] = (counts[0] + alone[0], counts[1] + alone[1])
+    return found
 
 
 def compare(
@@ -73,7 +85,10 @@ def compare(
     """
     found = [row for name, rate in RATES.items() for row in _rates(arm, name, rate, judged)]
     both = base.responses.keys() & tuned.responses.keys()
-    for name, values in METRICS.items():
+    rows = [side.responses[key] for side in (base, tuned) for key in both]
+    reasons = any(own for row in rows for own in row.whole)
+    wanted = {name: of for name, of in METRICS.items() if reasons or name not in OF_REASONING}
+    for name, values in wanted.items():
         sides = {key: (values(base, key), values(tuned, key)) for key in both}
         known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
         for lang, own in scopes({key[1] for key in known}, trained).items():
@@ -162,7 +177,10 @@ def _word_pass(side: Answered, key: Key) -> list[float]:
 
 
 def _length(side: Answered, key: Key) -> list[float]:
-    return [len(ids) for ids in side.responses[key].token_ids]
+    """The tokens of each answer, its reasoning aside."""
+    row = side.responses[key]
+    reasoning = row.reasoning_tokens or [0] * len(row.token_ids)
+    return [len(ids) - own for ids, own in zip(row.token_ids, reasoning, strict=True)]
 
 
 def _distinct(side: Answered, key: Key) -> list[float]:
@@ -171,6 +189,16 @@ def _distinct(side: Answered, key: Key) -> list[float]:
 
 def _finished(side: Answered, key: Key) -> list[float]:
     return [float(reason == "stop") for reason in side.responses[key].finish_reasons]
+
+
+def _reasoned(side: Answered, key: Key) -> list[float]:
+    row = side.responses[key]
+    return [float(bool(own)) for own in row.whole] or [0.0] * len(row.texts)
+
+
+def _answered(side: Answered, key: Key) -> list[float]:
+    """1.0 where something stands outside the reasoning."""
+    return [float(bool(text.strip())) for text in side.responses[key].texts]
 
 
 #: What is measured on each side alone: one value per answer, none where nothing is known of the prompt.
@@ -182,4 +210,8 @@ METRICS: dict[str, Callable[[Answered, Key], list[float]]] = {
     "mean_length": _length,
     "distinct_2": _distinct,
     "finished": _finished,
+    "reasoned": _reasoned,
+    "answered": _answered,
 }
+#: What is told only where some answer has reasoning.
+OF_REASONING = ("reasoned", "answered")

@@ -17,7 +17,7 @@ from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
 from croco.executor_settings import ExecutorSettings
 from croco.reward_settings import RewardConfig
-from croco.settings import Language, Resources, Sampling, Section, Share, Translate
+from croco.settings import Language, Reasoning, Resources, Sampling, Section, Share, Translate
 from croco.strategies import Rule
 from croco.training_settings import TrainConfig
 
@@ -227,6 +227,9 @@ class Sides(Section):
     base: list[str] = Field(min_length=1)
     tuned: list[str] = Field(min_length=1)
     prompts: list[str] = []
+    reasoning: Reasoning = Field(
+        None, description="pairs of texts that open and close reasoning in the answers"
+    )
 
 
 class Comparison(Section):

@@ -8,8 +8,10 @@ and what is still owed is always a set difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from croco.reasoning import Markers, separate
 
 Key = tuple[str, str]
 
@@ -135,8 +137,10 @@ class Preference(Keyed):
 class Responses(Keyed):
     """The N samples of one prompt: texts, token ids and finish reasons, all of length N.
 
-    `token_ids` are the sampled ids as they are; they end with the end-of-turn token exactly when
-    the finish reason is "stop". `prompt_ids` are the ids the model was given. `policy` is the model
+    `texts` are answers, without the reasoning before them; `whole` are the texts with it, "" where there
+    is none (empty where no answer has any), and `reasoning_tokens` its number of tokens. `token_ids` are
+    the sampled ids as they are, reasoning included; they end with the end-of-turn token exactly when the
+    finish reason is "stop". `prompt_ids` are the ids the model was given. `policy` is the model
     that wrote them; empty where an older version did not write it down. `prompt_tokens` and
     `completion_tokens` are what a server counted for the row, 0 where none did.
     """
@@ -150,6 +154,12 @@ class Responses(Keyed):
     policy: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    whole: list[str] = field(default_factory=list)
+    reasoning_tokens: list[int] = field(default_factory=list)
+
+    def said(self, place: int) -> str:
+        """All that the model wrote as one of the samples, reasoning included."""
+        return (self.whole and self.whole[place]) or self.texts[place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +280,9 @@ class Verdicts(Keyed):
     "win", "tie", "loss", or "none" where the judge gave none even when asked again. There are two of
     them, with base and then with tuned shown first, or one where the judge sees each answer alone.
     `texts` are a model's words in the same order, the scores a reward's per answer, and `retried`
-    counts the verdicts that were asked for again.
+    counts how often verdicts were asked for again. `reasons` say why a verdict is "none" ("empty", "cut
+    off", "no label", "contradictory"), "" where it is not; `attempts` is how often a verdict is asked for
+    at most, 0 where a judge is not asked.
     """
 
     id: str
@@ -282,6 +294,13 @@ class Verdicts(Keyed):
     base_scores: list[float]
     tuned_scores: list[float]
     retried: int = 0
+    reasons: list[list[str]] = field(default_factory=list)
+    attempts: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether no verdict is missing."""
+        return all(verdict != "none" for said in self.verdicts for verdict in said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,12 +419,25 @@ FinishReason = Literal["stop", "length"]
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled answer: text, token ids (with the end-of-turn token if it stopped), why it ended, and how
-    many of the ids before its end are special tokens, which its text leaves out."""
+    many of the ids before its end are special tokens, which its text leaves out.
+
+    `whole` is the text with the reasoning before the answer, "" where there is none; of the token ids the
+    first `reasoning_tokens` are reasoning.
+    """
 
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
     special: int = 0
+    whole: str = ""
+    reasoning_tokens: int = 0
+
+    def separated(self, markers: Markers) -> Completion:
+        """The answer alone as `text`; unchanged where there is no reasoning or it was separated before."""
+        found = separate(self.text, markers)
+        if self.whole or found.answer == self.text:
+            return self
+        return replace(self, text=found.answer, whole=self.text)
 
 
 @dataclass(frozen=True, slots=True)

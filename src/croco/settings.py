@@ -16,11 +16,46 @@ from croco import models
 from croco.datafiles import FileRef, refer
 from croco.languages import checked_tag
 from croco.models import ModelRef
+from croco.reasoning import KNOWN, Markers
 
 Language = Annotated[str, pydantic.AfterValidator(checked_tag)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+
+
+def _apart(markers: Any) -> Any:
+    if any(one == other for one, other in markers or ()):
+        raise ValueError("a marker that opens reasoning cannot close it too: give two texts")
+    return markers
+
+
+Marker = Annotated[str, Field(min_length=1)]
+#: Pairs of texts that open and close reasoning; None: the well-known ones.
+Reasoning = Annotated[list[tuple[Marker, Marker]] | None, pydantic.AfterValidator(_apart)]
+#: What a chat template is given by its caller, who may not change it.
+RESERVED = {"messages", "conversation", "add_generation_prompt", "tokenize", "return_dict"}
+RESERVED |= {"tools", "documents", "chat_template", "continue_final_message"}
+
+
+def _not_reserved(values: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(RESERVED & values.keys()):
+        raise ValueError(f"{taken[0]!r} is CroCo's own to give: remove it")
+    return values
+
+
+#: Arguments of a model's chat template, such as `enable_thinking: false`.
+TemplateArguments = Annotated[dict[str, Any], pydantic.AfterValidator(_not_reserved)]
+
+
+def _refuse_unused(engine: str, extra: dict[str, Any] | None, arguments: dict[str, Any]) -> None:
+    """ValueError where an engine would ignore a setting, or is given one twice."""
+    if extra is not None and engine in ("fake", "fake-judge", "transformers", "vllm"):
+        raise ValueError(f"extra is for servers and the engine {engine!r} has none: remove it")
+    if arguments and engine in ("fake", "fake-judge"):
+        raise ValueError(f"the engine {engine!r} has no chat template: remove chat_template_kwargs")
+    if arguments and "chat_template_kwargs" in (extra or {}):
+        raise ValueError("chat_template_kwargs is given twice: remove it from extra")
 
 
 class Section(BaseModel):
@@ -45,13 +80,23 @@ class Sampling(Section):
         None,
         description="more keys of a request to a server; none: those that turn off its own cuts",
     )
+    chat_template_kwargs: TemplateArguments = Field(
+        {}, description="arguments of the model's chat template, such as {enable_thinking: false}"
+    )
+    reasoning: Reasoning = Field(
+        None,
+        description="pairs of texts that open and close reasoning; none: the well-known ones, []: no text"
+        " is reasoning",
+    )
+
+    @property
+    def markers(self) -> Markers:
+        """The texts that open and close reasoning."""
+        return KNOWN if self.reasoning is None else self.reasoning
 
     @pydantic.model_validator(mode="after")
     def _for_servers(self) -> Sampling:
-        if self.extra is not None and self.engine in ("fake", "transformers", "vllm"):
-            raise ValueError(
-                f"extra is for servers and the engine {self.engine!r} has none: remove it"
-            )
+        _refuse_unused(self.engine, self.extra, self.chat_template_kwargs)
         return self
 
 
@@ -66,13 +111,27 @@ class Prompted(Section):
     template: str
     temperature: float = Field(0.0, ge=0)
     retry_temperature: float = Field(0.7, ge=0, description="where an answer cannot be used")
+    retries: int = Field(
+        1, ge=0, description="how often an answer that cannot be used is asked for again"
+    )
     max_tokens: int = Field(1024, ge=1)
     dtype: Dtype = "bfloat16"
-    extra: dict[str, Any] | None = Field(
-        None, description="more keys of a request to a server, such as those that turn thinking off"
+    extra: dict[str, Any] | None = Field(None, description="more keys of a request to a server")
+    chat_template_kwargs: TemplateArguments = Field(
+        {}, description="arguments of the model's chat template, such as {enable_thinking: false}"
+    )
+    reasoning: Reasoning = Field(
+        None,
+        description="pairs of texts that open and close reasoning; none: the well-known ones, []: no text"
+        " is reasoning",
     )
     _ref: ModelRef | None = None
     _file: FileRef | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _for_servers(self) -> Prompted:
+        _refuse_unused(self.engine, self.extra, self.chat_template_kwargs)
+        return self
 
     def bound(self, folder: Path) -> Prompted:
         """A copy that knows its model and template; their revision and content stand for them."""
@@ -103,6 +162,8 @@ class Prompted(Section):
             max_tokens=self.max_tokens,
             dtype=self.dtype,
             extra=self.extra,
+            chat_template_kwargs=self.chat_template_kwargs,
+            reasoning=self.reasoning,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from croco import models
 from croco.control import applied, control_of, parted_ids
 from croco.errors import StopError
 from croco.models import ModelRef
+from croco.reasoning import KNOWN, Markers
+from croco.template_arguments import NONE, Arguments, check_arguments
 
 Chat = list[dict[str, Any]]
 log = logging.getLogger("croco")
@@ -30,13 +33,15 @@ def load_tokenizer(model: ModelRef) -> Any:
     return AutoTokenizer.from_pretrained(models.fetch_tokenizer(model))
 
 
-def prompt_ids(tokenizer: Any, chat: Chat) -> list[int]:
-    """A chat up to the model's turn.
+def prompt_ids(tokenizer: Any, chat: Chat, arguments: Arguments = NONE) -> list[int]:
+    """A chat up to the model's turn; `arguments` are more of what the chat template asks for.
 
-    Raises StopError where the model has no chat template or the template doubles the BOS, and
-    EngineError where the template refuses the chat (some know no system prompt).
+    Raises StopError where the model has no chat template or the template doubles the BOS, RecipeError
+    where the template knows no such argument, and EngineError where it refuses the chat (some know no
+    system prompt).
     """
-    ids = _rendered(tokenizer, chat, add_generation_prompt=True)
+    check_arguments(tokenizer, arguments)
+    ids = _rendered(tokenizer, chat, add_generation_prompt=True, arguments=arguments)
     check_bos(ids, tokenizer)
     return ids
 
@@ -68,19 +73,41 @@ def answer_ids(tokenizer: Any, text: str, finished: bool) -> list[int]:
     return as_text(tokenizer, text) + [end_of_turn(tokenizer)] * finished
 
 
-def answer_text(tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = ()) -> str:
-    """The text of an answer's ids, without its end and special tokens, up to the first stop text in it."""
+def answer_text(
+    tokenizer: Any, ids: Sequence[int], stops: Sequence[str] = (), markers: Markers = KNOWN
+) -> str:
+    """The text of an answer's ids, without its end, up to the first stop text in it.
+
+    Of special tokens it has those alone that open and close reasoning.
+    """
     if ids and ids[-1] == turn_end(tokenizer):  # some tokenizers do not call it special
         ids = ids[:-1]
-    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    shown = marker_ids(tokenizer, tuple((one, other) for one, other in markers))
+    if shown.isdisjoint(ids):
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    else:
+        hidden = control_of(tokenizer).special - shown
+        text = tokenizer.decode([token for token in ids if token not in hidden])
     return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)]
 
 
-def special_inside(tokenizer: Any, ids: Sequence[int], ends: Sequence[int]) -> int:
+@lru_cache(maxsize=64)
+def marker_ids(tokenizer: Any, markers: Markers) -> frozenset[int]:
+    """The special tokens that stand in markers of reasoning."""
+    written = [text for pair in markers for text in pair]
+    ids = [token for token in control_of(tokenizer).special if token < len(tokenizer)]
+    names = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
+    return frozenset(token for token, name in names if name and any(name in t for t in written))
+
+
+def special_inside(
+    tokenizer: Any, ids: Sequence[int], ends: Sequence[int], markers: Markers = KNOWN
+) -> int:
     """How many ids of an answer, but for its end, leave nothing in its text: special tokens, and ids that
     the tokenizer does not have."""
     inside = ids[:-1] if ids and ids[-1] in ends else ids
-    special, size = control_of(tokenizer).special, len(tokenizer)
+    shown = marker_ids(tokenizer, tuple((one, other) for one, other in markers))
+    special, size = control_of(tokenizer).special - shown, len(tokenizer)
     return sum(token in special or token >= size for token in inside)
 
 
@@ -173,7 +200,9 @@ def as_text(tokenizer: Any, text: str) -> list[int]:
     return parted_ids(tokenizer, control_of(tokenizer).parted(text))
 
 
-def _rendered(tokenizer: Any, chat: Chat, add_generation_prompt: bool = False) -> list[int]:
+def _rendered(
+    tokenizer: Any, chat: Chat, add_generation_prompt: bool = False, arguments: Arguments = NONE
+) -> list[int]:
     """A chat by the template, whose own control tokens alone are read as such."""
     if not tokenizer.chat_template:
         raise StopError(
@@ -181,7 +210,7 @@ def _rendered(tokenizer: Any, chat: Chat, add_generation_prompt: bool = False) -
             " chat_template.jinja into a local copy of its directory and name that"
         )
     parted = control_of(tokenizer).parted(chat)
-    return parted_ids(tokenizer, applied(tokenizer, parted, add_generation_prompt))
+    return parted_ids(tokenizer, applied(tokenizer, parted, add_generation_prompt, arguments))
 
 
 def _one_bos(tokenizer: Any, ids: list[int]) -> list[int]:

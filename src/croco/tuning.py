@@ -93,7 +93,12 @@ def _off_policy(
     pairs = paired(recipe, f"{name}.pair", recipe.arms[name].pair, samples, scores, recipe.seed)
     ids, encoded = samples, []
     if writer != shared.policy and shared.policy.name != "fake":
-        config = encode.Config(policy=shared.policy, stop=sampling.stop)
+        config = encode.Config(
+            policy=shared.policy,
+            stop=sampling.stop,
+            chat_template_kwargs=recipe.sample.chat_template_kwargs,
+            reasoning=sampling.reasoning,
+        )
         inputs = {"sample": samples, "prompts": shared.training, "pair": pairs}
         ids = stage_of(
             recipe,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from croco.errors import DataError
 from croco.models import ModelRef
 from croco.plugins import load_class
+from croco.reasoning import Markers
 from croco.records import Completion, Prompt
 from croco.settings import Resources, Sampling
 from croco.tokens import Chat
@@ -82,9 +83,33 @@ def load(
     resources: Resources,
     adapter: Path | None = None,
 ) -> Generator:
-    """The engine of that name, or of a `module:Class` of the user's, with its model ready."""
+    """The engine of that name, or of a `module:Class` of the user's, with its model ready.
+
+    Its completions are answers, separated from the reasoning before them.
+    """
     engine: Generator = load_class(name, ENGINES, "engine")(policy, sampling, resources, adapter)
-    return engine
+    return _Separating(engine, sampling.markers)
+
+
+class _Separating:
+    """An engine whose completions hold answers, whatever the engine itself makes of reasoning."""
+
+    def __init__(self, engine: Generator, markers: Markers) -> None:
+        self._engine, self._markers = engine, markers
+        self.context_length = engine.context_length
+
+    def encode(self, chat: Chat) -> list[int]:
+        """As the engine encodes it."""
+        return self._engine.encode(chat)
+
+    def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
+        """As the engine replies."""
+        for replies in self._engine.generate(batches):
+            yield [self._separated(reply) for reply in replies]
+
+    def _separated(self, reply: Reply) -> Reply:
+        found = [one.separated(self._markers) for one in reply.completions]
+        return replace(reply, completions=found)
 
 
 def refuse_too_long(engine: Generator, prompts: Iterable[Prompt], sampling: Sampling) -> None:

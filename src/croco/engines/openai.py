@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,24 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
+from croco.completions import completion, opening_of
 from croco.datafiles import is_text
 from croco.dates import DATE, writes_date
 from croco.engines import Reply, Request
-from croco.errors import EngineError, RecipeError, StopError
+from croco.errors import EngineError, NoAnswerError, RecipeError, StopError
 from croco.flow import Flow
 from croco.models import SERVED, ModelRef, fetch_tokenizer
 from croco.records import Completion
 from croco.servers import connect, explained, model_name, server_of
 from croco.settings import Resources, Sampling
+from croco.template_arguments import check_arguments
 from croco.tokens import (
     Chat,
     answer_ids,
-    answer_text,
     declared_ends,
     end_ids,
     load_tokenizer,
     prompt_ids,
-    special_inside,
     spells_control,
 )
 
@@ -47,6 +48,8 @@ WHOLE_DISTRIBUTION = {
 }
 #: Rows' seeds are below this, whatever their number of answers: seeds up to 2**31 are known everywhere.
 SEEDS = 2**30
+#: Where servers put the reasoning that they have separated from an answer.
+REASONING = ("reasoning_content", "reasoning")
 
 
 class OpenAIEngine:
@@ -66,6 +69,8 @@ class OpenAIEngine:
         self._server = server_of(resources, "the engine 'openai'")
         self._sampling = sampling
         self._tokenizer = None if policy.revision == SERVED else load_tokenizer(policy)
+        if self._tokenizer:
+            check_arguments(self._tokenizer, sampling.chat_template_kwargs)
         self._dated = bool(self._tokenizer) and writes_date(self._tokenizer)
         self._ends = self._end_tokens(policy)
         self._client = connect(self._server)
@@ -82,7 +87,9 @@ class OpenAIEngine:
 
     def encode(self, chat: Chat) -> list[int]:
         """The ids by the policy's own tokenizer; none where only the server knows the model."""
-        return prompt_ids(self._tokenizer, chat) if self._tokenizer else []
+        if self._tokenizer is None:
+            return []
+        return prompt_ids(self._tokenizer, chat, self._sampling.chat_template_kwargs)
 
     def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
         """As the server answers. Raises GoneError where it is gone, StopError where it wants a key."""
@@ -126,6 +133,8 @@ class OpenAIEngine:
         extra = sampling.extra
         if extra is None:
             extra = WHOLE_DISTRIBUTION | ({"stop_token_ids": self._ends} if self._ends else {})
+        if sampling.chat_template_kwargs:
+            extra = extra | {"chat_template_kwargs": sampling.chat_template_kwargs}
         async with self._places:
             answer: Any = await self._client.chat.completions.create(
                 model=self._model,
@@ -161,7 +170,9 @@ class OpenAIEngine:
                     " vLLM server or another engine"
                 )
             ids = ids or list(given or [])
-        completions = [self._completion(choice) for answer in found for choice in answer.choices]
+        completions = [
+            self._completion(ids, choice) for answer in found for choice in answer.choices
+        ]
         usage = [answer.usage for answer in found if answer.usage]
         counted = sum(one.completion_tokens or 0 for one in usage)
         return Reply(
@@ -173,17 +184,68 @@ class OpenAIEngine:
             completion_tokens=max(counted, sum(len(one.token_ids) for one in completions)),
         )
 
-    def _completion(self, choice: Any) -> Completion:
-        text, reason = choice.message.content or "", choice.finish_reason
+    def _completion(self, asked: list[int], choice: Any) -> Completion:
+        """A choice as an answer; EngineError where it is none, NoAnswerError where its text is missing."""
+        reason, reasoning = choice.finish_reason, _reasoning(choice)
+        text = _content(choice, reasoning, self._sampling.max_tokens)
         if reason not in ("stop", "length"):
             raise EngineError(f"the server ended an answer by {reason!r}, not at its end or limit")
-        if not isinstance(text, str) or not is_text(text):
+        if not isinstance(text, str) or not all(map(is_text, (text, reasoning))):
             raise EngineError("an answer of the server's is no text, or holds half a character")
-        ids = getattr(choice, "token_ids", None)
+        own, ids = self._sampling, getattr(choice, "token_ids", None)
         if ids and self._tokenizer:
-            own = ids[:-1] if ids[-1] in self._ends else ids
-            text = answer_text(self._tokenizer, own, self._sampling.stop)
-        elif self._tokenizer:
-            ids = answer_ids(self._tokenizer, text, finished=reason == "stop")
-        special = special_inside(self._tokenizer, ids, self._ends) if ids and self._tokenizer else 0
-        return Completion(text, list(ids or []), reason, special)
+            return completion(
+                self._tokenizer, asked, list(ids), reason, self._ends, own.stop, own.markers
+            )
+        found = Completion(text, list(ids or []), reason).separated(own.markers)
+        if reasoning and own.markers:
+            opening, closing = own.markers[0]
+            whole = f"{opening}\n{reasoning.strip()}\n{closing}\n\n{text.lstrip()}"
+            found = replace(found, whole=whole)
+        return self._encoded(asked, found) if self._tokenizer else found
+
+    def _encoded(self, asked: list[int], found: Completion) -> Completion:
+        """An answer with token ids by the policy's own tokenizer, since the server gives none."""
+        if self._tokenizer is None:
+            return found
+        own, finished = self._sampling, found.finish_reason == "stop"
+        written = found.whole or found.text
+        opening = opening_of(self._tokenizer, asked, own.markers)
+        ids = answer_ids(self._tokenizer, written.removeprefix(opening), finished)
+        again = completion(
+            self._tokenizer, asked, ids, found.finish_reason, self._ends, (), own.markers
+        )
+        count = again.reasoning_tokens if found.whole else 0
+        return replace(found, token_ids=ids, reasoning_tokens=count, special=again.special)
+
+
+def _reasoning(choice: Any) -> str:
+    """The reasoning that a server has put apart from an answer."""
+    found = (getattr(choice.message, name, None) for name in REASONING if choice.message)
+    return next((one for one in found if isinstance(one, str) and one.strip()), "")
+
+
+def _content(choice: Any, reasoning: str, limit: int) -> Any:
+    """A choice's text; NoAnswerError says what there is in its place: reasoning, a refusal, nothing."""
+    message = getattr(choice, "message", None)
+    if message is None:
+        raise NoAnswerError(
+            "the server's answer is not what was asked for: a choice has no message", "empty"
+        )
+    content, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+    if content is not None and (content or not (reasoning or refusal)):
+        return content
+    said = f" but a refusal: {str(refusal)[:200]!r}" if refusal else ""
+    if reasoning:
+        said = f" but {len(reasoning)} characters of reasoning"
+    if choice.finish_reason == "length":
+        raise NoAnswerError(
+            f"the server gave no answer within {limit} tokens{said}: raise max_tokens, or turn reasoning"
+            " off by chat_template_kwargs",
+            "cut off",
+        )
+    raise NoAnswerError(
+        f"the server gave no answer (content is {content!r}, finish reason"
+        f" {choice.finish_reason!r}){said}",
+        "empty",
+    )

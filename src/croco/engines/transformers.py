@@ -18,20 +18,21 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from croco.completions import completion
 from croco.engines import Reply, Request
 from croco.errors import EngineError, StopError
 from croco.memory import Halving
 from croco.models import ModelRef, fetch
 from croco.quiet import quiet
-from croco.records import Completion
+from croco.records import Completion, FinishReason
 from croco.settings import Resources, Sampling
+from croco.template_arguments import check_arguments
 from croco.tokens import (
     Chat,
     answer_text,
     check_vocabulary,
     end_ids,
     prompt_ids,
-    special_inside,
 )
 
 
@@ -78,6 +79,7 @@ class TransformersEngine:
         self._device = str(model.device)
         config = model.config.get_text_config()
         check_vocabulary(tokenizer, config.vocab_size, what)
+        check_arguments(tokenizer, sampling.chat_template_kwargs)
         self._ends = end_ids(tokenizer, model.generation_config.eos_token_id, what)
         # A stop text has at most a token per byte: an answer's last tokens show whether it is there.
         self._window = 1 + max((len(stop.encode()) for stop in sampling.stop), default=0)
@@ -87,7 +89,7 @@ class TransformersEngine:
 
     def encode(self, chat: Chat) -> list[int]:
         """The chat template's token ids up to the model's turn, checked for a doubled BOS."""
-        return prompt_ids(self._tokenizer, chat)
+        return prompt_ids(self._tokenizer, chat, self._sampling.chat_template_kwargs)
 
     def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
         """Batch by batch; a request that cannot be encoded alone is an error."""
@@ -112,8 +114,8 @@ class TransformersEngine:
             if k not in failed
         ]
         found: list[list[Completion]] = [[] for _ in batch]
-        for answer, completion in zip(answers, self._halving(self._decode, answers), strict=True):
-            found[answer.request].append(completion)
+        for answer, made in zip(answers, self._halving(self._decode, answers), strict=True):
+            found[answer.request].append(made)
         return [
             Reply(request, prompts[k], found[k], error=failed.get(k))
             for k, request in enumerate(batch)
@@ -130,7 +132,10 @@ class TransformersEngine:
         counts = torch.tensor([len(own) for own in runs], device=self._device)
         with self._without_gradients():
             chosen = self._steps(prompts, counts, uniforms, temperatures)
-        return [self._completion(ids) for ids in chosen.tolist()]
+        return [
+            self._completion(answer.prompt_ids, ids)
+            for answer, ids in zip(answers, chosen.tolist(), strict=True)
+        ]
 
     def _steps(
         self,
@@ -185,16 +190,16 @@ class TransformersEngine:
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
 
-    def _completion(self, ids: list[int]) -> Completion:
+    def _completion(self, asked: list[int], ids: list[int]) -> Completion:
         """The ids up to and with the first end token or stop text; without one it was cut off."""
         end = next((k for k, token in enumerate(ids) if token in self._ends), None)
         kept, own = (ids, ids) if end is None else (ids[: end + 1], ids[:end])
-        text = answer_text(self._tokenizer, own, self._sampling.stop)
-        stopped = end is not None
-        if text != self._decoded(own):
+        stopped, stops = end is not None, self._sampling.stop
+        if any(stop in self._decoded(own) for stop in stops):
             stopped, kept = True, kept[: self._upto_stop(own)]
-        special = special_inside(self._tokenizer, kept, self._ends)
-        return Completion(text, kept, "stop" if stopped else "length", special)
+        reason: FinishReason = "stop" if stopped else "length"
+        markers = self._sampling.markers
+        return completion(self._tokenizer, asked, kept, reason, self._ends, stops, markers)
 
     def _upto_stop(self, ids: list[int]) -> int:
         """How many ids it takes until a stop text is there."""
@@ -205,7 +210,7 @@ class TransformersEngine:
         )
 
     def _decoded(self, ids: list[int]) -> str:
-        return answer_text(self._tokenizer, ids)
+        return answer_text(self._tokenizer, ids, markers=self._sampling.markers)
 
 
 def pick(

@@ -16,21 +16,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from croco.completions import completion
 from croco.engines import Reply, Request
 from croco.errors import EngineError, StopError
 from croco.flow import Flow
 from croco.models import ModelRef, fetch
 from croco.records import Completion
 from croco.settings import Resources, Sampling
+from croco.template_arguments import check_arguments
 from croco.tokens import (
     Chat,
-    answer_text,
     check_vocabulary,
     declared_ends,
     end_ids,
     load_tokenizer,
     prompt_ids,
-    special_inside,
 )
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -63,6 +63,7 @@ class VllmEngine:
     ) -> None:
         self._sampling = sampling
         self._tokenizer = load_tokenizer(policy)
+        check_arguments(self._tokenizer, sampling.chat_template_kwargs)
         declared = declared_ends(fetch(policy))
         self._ends = end_ids(self._tokenizer, declared, f"model {policy.name}")
         self._lora = LoRARequest("adapter", 1, str(adapter.resolve())) if adapter else None
@@ -84,7 +85,7 @@ class VllmEngine:
 
     def encode(self, chat: Chat) -> list[int]:
         """The chat template's token ids up to the model's turn, checked for a doubled BOS."""
-        return prompt_ids(self._tokenizer, chat)
+        return prompt_ids(self._tokenizer, chat, self._sampling.chat_template_kwargs)
 
     def generate(self, batches: Iterable[list[Request]]) -> Iterator[list[Reply]]:
         """As rows finish; twice as many answers are asked for as are decoded at a time."""
@@ -124,12 +125,9 @@ class VllmEngine:
         found = [output async for output in stream][-1].outputs[0]
         if found.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended an answer by {found.finish_reason!r}")
-        ids = list(found.token_ids)
-        own = ids[:-1] if ids and ids[-1] in self._ends else ids
+        made, reason, own = list(found.token_ids), found.finish_reason, self._sampling
         # vLLM's own text may leave out a last character, where only some bytes of the next were sampled.
-        text = answer_text(self._tokenizer, own, self._sampling.stop)
-        special = special_inside(self._tokenizer, ids, self._ends)
-        return Completion(text, ids, found.finish_reason, special)
+        return completion(self._tokenizer, ids, made, reason, self._ends, own.stop, own.markers)
 
 
 def _stop(engine: Any) -> None:

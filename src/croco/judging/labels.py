@@ -31,14 +31,21 @@ LABELS: dict[str, Side] = {
 _SILENT = str.maketrans("", "", " \t\r\n\u00a0*_~`\"'\\")
 
 
+def verdict_in(labels: Iterable[str]) -> tuple[Side | None, str]:
+    """The side that all known labels name; where there is none, why: "no label" or "contradictory"."""
+    known = _sides(labels)
+    if len(known) == 1:
+        return known.pop(), ""
+    return None, "contradictory" if known else "no label"
+
+
 def side_of(labels: Iterable[str]) -> Side | None:
     """The side that all known labels name; None where there is none, or where they contradict.
 
     A judge that names two sides has repeated its instructions or changed its mind, and nothing tells
     which of the two; so does Arena-Hard. Unknown labels, such as `[[error]]` or `[[1]]`, say nothing.
     """
-    known = _sides(labels)
-    return known.pop() if len(known) == 1 else None
+    return verdict_in(labels)[0]
 
 
 def _sides(labels: Iterable[str]) -> set[Side]:

@@ -1,19 +1,20 @@
 """A model as judge: it is shown two answers to a prompt, in both orders, and says which is better.
 
 The order matters to models: 10 to 15 % of verdicts change when the answers change places. So each
-comparison is asked twice, and an answer without a verdict is asked for once more, sampled.
+comparison is asked twice, and an answer without a verdict is asked for again, sampled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from croco import engines, templates
 from croco.engines import Reply, Request
-from croco.errors import RecipeError, StopError
+from croco.errors import NoAnswerError, RecipeError, StopError
 from croco.judging.contests import VALUES, Contest, Decision, Verdict
-from croco.judging.labels import side_of
+from croco.judging.labels import verdict_in
 from croco.languages import name_of
 from croco.records import Key
 from croco.reward_settings import RewardConfig
@@ -34,6 +35,15 @@ SAID: dict[tuple[str, str], Verdict] = {
 Question = tuple[Key, int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A judge's words to a question: the verdict, or the reason why there is none."""
+
+    verdict: Verdict
+    text: str
+    reason: str
+
+
 class PairwiseJudge:
     """The k-th tuned answer against the k-th base answer, in both orders."""
 
@@ -47,14 +57,17 @@ class PairwiseJudge:
 
     def decide(self, batches: Iterable[list[Contest]]) -> Iterator[list[Decision]]:
         """As the judge answers; contests of which a verdict is missing come last, asked for again."""
-        work = _Work()
+        work = _Work(self._config.retries)
         yield from self._ask(work, self._first(work, batches), 0)
-        if again := work.unclear():
-            yield from self._ask(work, iter([self._requests(work, again, 1)]), 1)
+        for attempt in range(1, 1 + self._config.retries):
+            if again := work.missing(attempt):
+                yield from self._ask(work, iter([self._requests(work, again, attempt)]), attempt)
 
     def _first(self, work: _Work, batches: Iterable[list[Contest]]) -> Iterator[list[Request]]:
         for batch in batches:
-            yield self._requests(work, [q for contest in batch for q in work.open(contest)], 0)
+            asked = [question for contest in batch for question in work.open(contest)]
+            if asked:
+                yield self._requests(work, asked, 0)
 
     def _ask(
         self, work: _Work, requests: Iterator[list[Request]], attempt: int
@@ -63,15 +76,28 @@ class PairwiseJudge:
             ready = [
                 decision
                 for reply in replies
-                if (decision := work.note(reply, self._side(reply), last=attempt > 0))
+                if (decision := work.note(reply, self._read(reply), attempt))
             ]
             if ready:
                 yield ready
 
-    def _side(self, reply: Reply) -> str | None:
-        if reply.error or not reply.completions:
-            return None
-        return side_of(self._template.answers_in(reply.completions[0].text))
+    def _read(self, reply: Reply) -> _Said:
+        """What a reply says; nothing is read from a text that was cut off."""
+        if isinstance(reply.error, NoAnswerError):
+            return _Said("none", "", reply.error.reason)
+        if reply.error:
+            return _Said("none", "", "")
+        answer = reply.completions[0]
+        words = answer.whole or answer.text
+        if answer.finish_reason == "length":
+            return _Said("none", words, "cut off")
+        if not answer.text.strip():
+            return _Said("none", words, "empty")
+        side, reason = verdict_in(self._template.answers_in(answer.text))
+        first = reply.request.key[2]
+        return _Said(
+            "tie" if side == "tie" else SAID.get((first, side or ""), "none"), words, reason
+        )
 
     def _requests(self, work: _Work, questions: list[Question], attempt: int) -> list[Request]:
         config = self._config
@@ -102,46 +128,51 @@ class PairwiseJudge:
 class _Work:
     """Contests under way: what was asked, what was said."""
 
-    def __init__(self) -> None:
+    def __init__(self, retries: int) -> None:
+        self.retries = retries
         self.contests: dict[Key, Contest] = {}
-        self.said: dict[Key, dict[tuple[int, str], tuple[Verdict, str]]] = {}
+        self.said: dict[Key, dict[tuple[int, str], _Said]] = {}
         self.asked: dict[Key, int] = {}
         self.retried: dict[Key, int] = {}
 
     def open(self, contest: Contest) -> list[Question]:
-        """Take up a contest: its questions."""
-        places = range(min(len(contest.base), len(contest.tuned)))
+        """Take up a contest: its questions, none where they were asked earlier."""
         self.contests[contest.key] = contest
+        if contest.earlier:
+            self.said[contest.key] = _said_earlier(contest)
+            self.retried[contest.key] = contest.earlier.retried
+            return []
+        places = range(min(len(contest.base), len(contest.tuned)))
         self.said[contest.key], self.asked[contest.key] = {}, len(ORDERS) * len(places)
         return [(contest.key, place, first) for place in places for first in ORDERS]
 
-    def unclear(self) -> list[Question]:
-        """The questions whose answers held no verdict, of contests that wait for them."""
+    def missing(self, attempt: int) -> list[Question]:
+        """The questions whose answers held no verdict, of contests that wait for this attempt."""
         found = [
             (key, *question)
             for key, said in self.said.items()
-            for question, (verdict, _) in said.items()
-            if verdict == "none"
+            if attempt >= _asked_before(self.contests[key])
+            for question, one in said.items()
+            if one.verdict == "none"
         ]
         for key, *_ in found:
             self.retried[key] = self.retried.get(key, 0) + 1
-            self.asked[key] = self.retried[key]
+            self.asked[key] = self.asked.get(key, 0) + 1
         return found
 
-    def note(self, reply: Reply, side: str | None, last: bool) -> Decision | None:
+    def note(self, reply: Reply, said: _Said, attempt: int) -> Decision | None:
         """Write an answer down: the decision, where it was the last one that was missing."""
         key, place, first = reply.request.key
         if isinstance(reply.error, StopError):
             raise reply.error
         if key not in self.contests:  # it failed already
             return None
-        if reply.error:
+        if reply.error and not said.reason:
             return self._close(key, reply.error)
-        text = reply.completions[0].text
-        verdict: Verdict = "tie" if side == "tie" else SAID.get((first, side or ""), "none")
-        self.said[key][place, first] = (verdict, text)
+        self.said[key][place, first] = said
         self.asked[key] -= 1
-        whole = all(verdict != "none" for verdict, _ in self.said[key].values())
+        whole = all(one.verdict != "none" for one in self.said[key].values())
+        last = attempt >= self.retries
         return self._close(key) if not self.asked[key] and (whole or last) else None
 
     def _close(self, key: Key, error: Exception | None = None) -> Decision:
@@ -150,10 +181,27 @@ class _Work:
         if error:
             return Decision(contest, retried=retried, error=error)
         places = sorted({place for place, _ in said})
+        rows = [[said[place, first] for first in ORDERS] for place in places]
         return Decision(
             contest,
             [(place, place) for place in places],
-            [[said[place, first][0] for first in ORDERS] for place in places],
-            [[said[place, first][1] for first in ORDERS] for place in places],
+            [[one.verdict for one in row] for row in rows],
+            [[one.text for one in row] for row in rows],
             retried=retried,
+            reasons=[[one.reason for one in row] for row in rows],
         )
+
+
+def _asked_before(contest: Contest) -> int:
+    return contest.earlier.attempts if contest.earlier else 0
+
+
+def _said_earlier(contest: Contest) -> dict[tuple[int, str], _Said]:
+    row = contest.earlier
+    if row is None:
+        return {}
+    return {
+        (place, first): _Said(row.verdicts[k][order], row.texts[k][order], row.reasons[k][order])  # type: ignore[arg-type]
+        for k, place in enumerate(row.base)
+        for order, first in enumerate(ORDERS)
+    }

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from croco.errors import DataError
 from croco.pairing.doctor import IDENTIFIED, Exam, Pairs
 from croco.pairing.output import tables_in
+from croco.reasoning import answer_of
 from croco.recipe import PairConfig
 from croco.records import Pairs as PairsRow
 from croco.schemas import encode
@@ -171,11 +172,11 @@ def _object(line: bytes) -> Any:
 
 
 def _text(side: Any) -> str:
-    """A side's text: it is a text, or a conversation whose last turn it is."""
+    """A side's answer: it is a text, or a conversation whose last turn it is."""
     text = side if isinstance(side, str) else side[-1]["content"]
     if not isinstance(text, str):
         raise TypeError
-    return text
+    return answer_of(text)
 
 
 def _reward(values: dict[str, Any], side: str) -> float:

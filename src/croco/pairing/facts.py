@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from croco.arrays import Bools, Floats, Ints
 from croco.calibration import Rewards
 from croco.languages import load_identifier
+from croco.reasoning import Markers, separate
 from croco.recipe import Filters
 from croco.spoken import hear
 from croco.texts import same_text, same_texts
@@ -90,6 +92,24 @@ def text_facts(texts: pa.Array, langs: Sequence[str], lang: Ints, filters: Filte
     mark, empty = marks(texts)
     untold = np.isnan(shares) & (filters.wrong_language != "off")
     return TextFacts(mark, length, empty, shares, untold, pieces)
+
+
+def answers_in(texts: pa.StringArray, markers: Markers) -> tuple[pa.StringArray, Bools, Bools]:
+    """The answers in some texts, which of these hold reasoning, and where that does not end."""
+    separated, closed = np.zeros(len(texts), bool), np.ones(len(texts), bool)
+    if not markers:
+        return texts, separated, ~closed
+    pattern = "|".join(re.escape(one) for pair in markers for one in pair)
+    found = pc.match_substring_regex(texts, pattern, ignore_case=True)
+    rows = np.flatnonzero(found.to_numpy(zero_copy_only=False))
+    if not rows.size:  # then no text is copied
+        return texts, separated, ~closed
+    answers = np.array(texts.to_pylist(), dtype=object)
+    for row in rows:
+        one = separate(answers[row], markers)
+        separated[row], closed[row] = one.answer != answers[row], one.closed
+        answers[row] = one.answer
+    return pa.array(answers, texts.type), separated, ~closed
 
 
 def marks(texts: pa.StringArray) -> tuple[Ints, Bools]:

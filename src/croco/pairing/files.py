@@ -28,6 +28,7 @@ from croco.pairing.prompts import Listed, prompts_of, spool_prompts
 from croco.pairing.sources import open_source
 from croco.pairing.spool import Places, Spool
 from croco.pairing.summary import Counts
+from croco.reasoning import KNOWN, Markers
 from croco.recipe import PairConfig
 
 #: Told of progress: what is done, units done, units in all, and a word.
@@ -41,8 +42,8 @@ class Options:
     `lang` is the language of rows that name none, `policy` the model to be tuned (whose responses are
     on-policy), `sft` asks for the best response of each pool too, `strict` makes an error of rows that
     cannot be used, of responses to another prompt than their pool's, and of prompts and responses
-    without each other. Without `prompted` pairs are made
-    of responses that have no prompt too, under none.
+    without each other. Without `prompted` pairs are made of responses that have no prompt too, under
+    none. `markers` open and close reasoning.
     """
 
     seed: int = 42
@@ -52,6 +53,7 @@ class Options:
     sft: bool = False
     strict: bool = False
     prompted: bool = True
+    markers: Markers = KNOWN
 
 
 def pair_files(
@@ -77,7 +79,7 @@ def pair_files(
     with folder_for(out) as folder:
         parts = folder / "parts"
         parts.mkdir()
-        spool = Spool(parts, sources, config.filters)
+        spool = Spool(parts, sources, config.filters, options.markers)
         job = _Job(config, options, folder, spool)
         job.refused.add(spool_prompts(spool, prompts, lang))
         megabytes = max(1, spool.bytes // 10**6)
@@ -151,7 +153,10 @@ class _Job:
             self.pools.close()
         self._refuse()
         summary = self.counts.summary(
-            self.refused.counts, self.unmatched.counts, self.filtered.counts
+            self.refused.counts,
+            self.unmatched.counts,
+            self.filtered.counts,
+            self.spool.reasoning,
         )
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
         (self.folder / "summary.json").write_text(text + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from croco.pairing.prompts import Prompts
 from croco.pairing.rows import pool_columns
 from croco.pairing.spool import Places, Spool
 from croco.pairing.values import extras_of, prompt_of, text_of
+from croco.reasoning import answer_of
 
 #: Responses whose whole rows are in memory at a time.
 FETCHED = 4096
@@ -32,7 +33,7 @@ class Response:
 
     @property
     def message(self) -> list[dict[str, str]]:
-        """The response as TRL takes it."""
+        """The response as TRL takes it, reasoning included: it is what the model wrote."""
         return [{"role": "assistant", "content": text_of(self.values, self.item)}]
 
 
@@ -46,8 +47,9 @@ class Part:
     spool: Spool
 
     def texts(self, rows: Ints) -> list[str]:
-        """The texts of some responses."""
-        return [text_of(one.values, one.item) for one in self._responses(rows)]
+        """The answers of some responses, without their reasoning."""
+        markers = self.spool.markers
+        return [answer_of(text_of(one.values, one.item), markers) for one in self._responses(rows)]
 
     def pairs(self, built: Built, *, calibrated: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each pair's prompt language and row."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.arrays import Ints
-from croco.pairing.facts import MINIMA, Facts, text_facts
+from croco.pairing.facts import MINIMA, Facts, answers_in, text_facts
 from croco.pairing.inputs import Flat, flat
 from croco.pairing.sources import Rows, Source
+from croco.reasoning import KNOWN, Markers
 from croco.recipe import Filters
 
 #: Bytes of input that one part is made of.
@@ -67,12 +68,23 @@ class Places:
 
 
 class Spool:
-    """The parts of some files, in a folder of their own; a prompt and its responses are in one part."""
+    """The parts of some files, in a folder of their own; a prompt and its responses are in one part.
 
-    def __init__(self, folder: Path, sources: Sequence[Source], filters: Filters) -> None:
+    `reasoning` counts the responses from which some was separated, and those in which it does not end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sources: Sequence[Source],
+        filters: Filters,
+        markers: Markers = KNOWN,
+    ) -> None:
         self.folder = folder
         self.sources = sources
         self.filters = filters
+        self.markers = markers
+        self.reasoning: Counter[str] = Counter(separated=0, unclosed=0)
         self.bytes = sum(source.path.stat().st_size for source in sources)
         self.count = 1 + self.bytes // PART_BYTES
 
@@ -96,6 +108,7 @@ class Spool:
                     writers[part].write_table(_on_lines(piece, lines[block.file]))
                 for row in read.refused:
                     yield row | {"line": row["line"] + lines[block.file]}
+                self.reasoning.update(read.reasoning)
                 lines[block.file] += read.lines
                 told(done := done + read.size)
         finally:
@@ -140,12 +153,13 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A block's facts by part and what was refused, on lines from 0; how many, and bytes."""
+    """A block's facts by part and what was refused, on lines from 0; how many, bytes, and reasoning."""
 
     pieces: dict[int, pa.Table]
     refused: list[dict[str, Any]]
     lines: int
     size: int
+    reasoning: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +178,15 @@ class _Block:
             return self, _Found({}, refused, rows.lines, rows.size)
         found = flat(rows.table, self.default_lang)
         refused += [_refused(path, int(rows.line[k]), why) for k, why in found.refused]
-        pieces = self._parted(self._facts(rows, found))
-        return self, _Found(pieces, refused, rows.lines, rows.size)
+        texts = found.table["response"].combine_chunks()
+        answers, separated, unclosed = answers_in(texts, self.spool.markers)
+        counts = {"separated": int(separated.sum()), "unclosed": int(unclosed.sum())}
+        pieces = self._parted(self._facts(rows, found, answers))
+        return self, _Found(pieces, refused, rows.lines, rows.size, counts)
 
-    def _facts(self, rows: Rows, found: Flat) -> pa.Table:
+    def _facts(self, rows: Rows, found: Flat, texts: pa.StringArray) -> pa.Table:
         table, filters = found.table, self.spool.filters
-        texts, tags = (table[name].combine_chunks() for name in ("response", "lang"))
-        coded = tags.dictionary_encode()
+        coded = table["lang"].combine_chunks().dictionary_encode()
         read = text_facts(texts, coded.dictionary.to_pylist(), coded.indices.to_numpy(), filters)
         signature: Any = pa.nulls(len(texts), FACTS.field("signature").type)
         if read.signature is not None:

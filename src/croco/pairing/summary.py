@@ -59,7 +59,11 @@ class Counts:
         self.before.update(_languages(facts, built.raw) if built.raw else {})
 
     def summary(
-        self, refused: Counter[str], unmatched: Counter[str], filtered: Counter[str]
+        self,
+        refused: Counter[str],
+        unmatched: Counter[str],
+        filtered: Counter[str],
+        reasoning: Counter[str],
     ) -> dict[str, Any]:
         """All counts as plain values; `on_policy` are shares of the texts that the policy wrote."""
         pairs = sum(self.after.values())
@@ -71,6 +75,7 @@ class Counts:
                 "without_prompt": self.unmatched,
                 "filtered": dict(filtered),
                 "cannot_tell_language": self.untold,
+                "reasoning": dict(reasoning),
             },
             "prompts": {
                 "read": self.prompts,

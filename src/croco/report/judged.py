@@ -64,6 +64,8 @@ def _language(own: Judged) -> dict[str, Any]:
         "ties": own.ties,
         "losses": own.losses,
         "unparseable": own.unparseable,
+        "missing": own.missing,
+        "left_out": dict(zip(("base", "tuned"), own.left_out, strict=True)),
         "win_rate": _interval(own.win_rate),
         "length_controlled": _interval(own.length_controlled)
         | {"length_term": known(own.length_term)},

@@ -55,13 +55,15 @@ METRICS: dict[str, tuple[str, str, int]] = {
         " written in Latin letters",
         2,
     ),
-    "mean_length": ("Mean length", "tokens per answer", 1),
+    "mean_length": ("Mean length", "tokens per answer, reasoning aside", 1),
     "distinct_2": (
         "Distinct bigrams",
         "distinct word pairs over word pairs of an answer; low where an answer repeats itself",
         3,
     ),
     "finished": ("Finished", "share of answers that ended before the token limit", 2),
+    "reasoned": ("With reasoning", "share of answers with reasoning before them", 2),
+    "answered": ("With an answer", "share with text outside their reasoning", 2),
     "loss_per_token": ("Loss per token", "negative log-likelihood in nats per token", 3),
     "bits_per_byte": ("Bits per byte", "negative log-likelihood in bits per byte of UTF-8", 4),
 }

@@ -17,12 +17,10 @@ from croco.stage import seed_of
 
 #: What a template may ask for.
 VALUES = {"prompt", "response", "language", "lang", "conversation"}
-#: How often a grade is asked for; every attempt has a seed of its own.
-ATTEMPTS = 2
 
 
 class PromptedJudge:
-    """Scores with the number that a model gives; asked once more, sampled, where it gives none."""
+    """Scores with the number that a model gives; asked again, sampled, where it gives none."""
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
         if config.prompt is None:
@@ -35,10 +33,10 @@ class PromptedJudge:
         self._engine = engines.load(sampling.engine, self._config.ref, sampling, resources)
 
     def score(self, candidates: Sequence[Candidate]) -> Scores:
-        """One grade per answer; EngineError where the model gives an answer none in two attempts."""
+        """One grade per answer; EngineError where the model gives an answer none, asked again too."""
         grades: list[float | None] = [None] * len(candidates)
         problem = ""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(1 + self._config.retries):
             missing = [k for k, grade in enumerate(grades) if grade is None]
             requests = [self._request(k, candidates[k], attempt) for k in missing]
             for replies in self._engine.generate([requests] if requests else []):

@@ -5,16 +5,19 @@ from __future__ import annotations
 from croco.answers import Answered, read_answers, read_asked
 from croco.datafiles import FileRef
 from croco.errors import DataError
+from croco.reasoning import KNOWN
 from croco.records import Key, Prompt, Responses
-from croco.settings import Section
+from croco.settings import Reasoning, Section
 from croco.stage import Context
 
 
 class Config(Section):
-    """The files of one side's answers, and the languages that are wanted; none: all of them."""
+    """The files of one side's answers, the languages that are wanted (none: all of them), and the marks of
+    reasoning."""
 
     files: list[FileRef]
     languages: list[str]
+    reasoning: Reasoning = None
 
     def check(self) -> None:
         """DataError where a file has a bad line."""
@@ -36,7 +39,8 @@ class PromptsConfig(Section):
 
 def answers(config: Config, context: Context) -> list[Responses]:
     """One side's answers, one row per prompt."""
-    found = [one.responses for one in read_answers(config.files).values()]
+    markers = KNOWN if config.reasoning is None else config.reasoning
+    found = [one.responses for one in read_answers(config.files, markers).values()]
     return [row for row in found if not config.languages or row.lang in config.languages]
 
 

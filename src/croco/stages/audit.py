@@ -9,6 +9,7 @@ from croco import rewards
 from croco.datafiles import FileRef, read_preferences
 from croco.errors import DataError, StopError
 from croco.languages import LanguageIdentifier, load_identifier
+from croco.reasoning import answer_of
 from croco.records import Audited, Candidate, Failure, Preference
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
@@ -86,8 +87,8 @@ def _outcomes(
 def _judge(
     pairs: Sequence[Preference], scorer: Scorer, identifier: LanguageIdentifier
 ) -> list[Audited]:
-    """Both answers of a pair are scored together: they share their prompt."""
-    texts = [text for row in pairs for text in (row.chosen, row.rejected)]
+    """Both answers of a pair are scored together: they share their prompt. Reasoning is no answer."""
+    texts = [answer_of(text) for row in pairs for text in (row.chosen, row.rejected)]
     asked = [row for row in pairs for _ in range(2)]
     candidates = [
         Candidate(row.lang, row.prompt, text, row.before)
@@ -106,8 +107,8 @@ def _judge(
             row.flaw,
             chosen=found[2 * k],
             rejected=found[2 * k + 1],
-            chosen_length=len(row.chosen),
-            rejected_length=len(row.rejected),
+            chosen_length=len(texts[2 * k]),
+            rejected_length=len(texts[2 * k + 1]),
             chosen_in_language=spoken[2 * k],
             rejected_in_language=spoken[2 * k + 1],
         )

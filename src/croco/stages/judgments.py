@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from croco.comparing import Comparison, Judged, judged, values_of
-from croco.metrics import Answered, comparisons
+from croco.comparing import Comparison, Judged, Unmet, judged, scopes, values_of
+from croco.metrics import Answered, comparisons, unmet
 from croco.records import Key, Prompt
 from croco.report.page import Answers
 from croco.stage import Sealed
@@ -48,8 +48,24 @@ def arm_of(
 ) -> Arm:
     """An arm, with what its judge said of it."""
     tuned = answered(inputs, name, kind)
-    rows = comparisons(inputs[f"{name}.judge"].rows(), base, tuned)
-    return Arm(name, base, tuned, rows, judged(rows, seed, trained=trained))
+    verdicts = list(inputs[f"{name}.judge"].rows())
+    rows = comparisons(verdicts, base, tuned)
+    figures, alone = judged(rows, seed, trained=trained), unmet(verdicts, base, tuned)
+    for scope, own in scopes({row.lang for row in rows}, trained).items():
+        figures[scope] = _with_unmet(figures[scope], [alone[lang] for lang in own])
+    return Arm(name, base, tuned, rows, figures)
+
+
+def _with_unmet(found: Judged, counts: Sequence[Unmet]) -> Judged:
+    """The figures with how many answers were compared with none, which a statement says too."""
+    base, tuned = (sum(side) for side in zip(*counts, strict=True))
+    if not base and not tuned:
+        return found
+    note = (
+        f"{found.comparisons} comparisons were made, of the k-th answers of both sides; {base} answers of"
+        f" base and {tuned} of tuned are left out, since the other side has fewer"
+    )
+    return replace(found, left_out=(base, tuned), notes=[note, *found.notes])
 
 
 def examples(arm: Arm, asked: Sequence[Prompt]) -> Iterator[Answers]:

@@ -115,6 +115,8 @@ class _Work:
             self.writer,
             begun.prompt_tokens + reply.prompt_tokens,
             begun.completion_tokens + reply.completion_tokens,
+            begun.whole + [answer.whole for answer in reply.completions],
+            begun.reasoning_tokens + [answer.reasoning_tokens for answer in reply.completions],
         )
 
 
@@ -127,6 +129,8 @@ def _first(row: Responses, n: int) -> Responses:
         token_ids=row.token_ids[:n],
         finish_reasons=row.finish_reasons[:n],
         completion_tokens=max(0, row.completion_tokens - others),
+        whole=row.whole[:n],
+        reasoning_tokens=row.reasoning_tokens[:n],
     )
 
 

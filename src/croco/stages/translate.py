@@ -35,14 +35,16 @@ def translate(
 ) -> Iterator[list[Outcome]]:
     """One `Translation` per draft, as they are ready; drafts in their own language stay as they are.
 
-    A translation that fails a check is tried once more where another attempt may differ, and is a
-    Failure with the checks' names after that.
+    A translation that fails a check is tried again where another attempt may differ, `retries` times, and
+    is a Failure with the checks' names after that.
     """
     work = _Work(config)
     yield from work.attempt(context, work.texts(batches), 0)
-    if work.failed:
-        again = [[text for key in work.failed for text in work.parts(key, 1)]]
-        yield from work.attempt(context, iter(again), 1)
+    number = 0
+    while work.failed:
+        number, failed, work.failed = number + 1, work.failed, []
+        again = [[text for key in failed for text in work.parts(key, number)]]
+        yield from work.attempt(context, iter(again), number)
 
 
 class _Work:
@@ -50,6 +52,7 @@ class _Work:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.retries = config.translate.prompt.retries if config.translate.prompt else 1
         self.drafts: dict[Key, Draft] = {}
         self.found: dict[Key, dict[int, Translated]] = {}
         self.whole: list[Outcome] = []
@@ -89,12 +92,12 @@ class _Work:
     def attempt(
         self, context: Context, texts: Iterator[list[Text]], number: int
     ) -> Iterator[list[Outcome]]:
-        """The outcomes of an attempt; of the first one without those to be tried again."""
+        """The outcomes of an attempt, without those to be tried again."""
         first = next(texts, None)
         if first is not None:
             if self.translator is None:
                 self.translator = translation.load(self.config.translate, context.resources)
-            again = self.translator.varies and number == 0
+            again = self.translator.varies and number < self.retries
             for results in self.translator.translate(chain([first], texts)):
                 yield [*self._ready(), *self._outcomes(results, number, again)]
         yield self._ready()

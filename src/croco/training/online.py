@@ -155,6 +155,8 @@ class _Source:
             [one.token_ids for one in reply.completions],
             [one.finish_reason for one in reply.completions],
             self.writer,
+            whole=[one.whole for one in reply.completions],
+            reasoning_tokens=[one.reasoning_tokens for one in reply.completions],
         )
 
     def _scores(self, prompts: list[Prompt], responses: list[Responses]) -> list[Rewards]:

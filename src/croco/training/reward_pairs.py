@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from croco.errors import EngineError, RecipeError, StopError
+from croco.reasoning import separate
 from croco.records import Candidate, Preference
 from croco.reward_settings import RewardTraining
 from croco.rewards.encoding import Row, encode
@@ -101,8 +102,12 @@ def check_finite(margins: Sequence[float], pairs: Sequence[Pair], step: int) -> 
 
 
 def _encoded(tokenizer: Any, one: Preference) -> Pair:
+    """A pair's ids; EngineError where reasoning does not end, so that there is no answer."""
+    sides = [separate(text) for text in (one.chosen, one.rejected)]
+    if not all(side.closed for side in sides):
+        raise EngineError("an answer's reasoning does not end")
     chosen, rejected = (
-        encode(tokenizer, Candidate(one.lang, one.prompt, answer, one.before), ANY_LENGTH)
-        for answer in (one.chosen, one.rejected)
+        encode(tokenizer, Candidate(one.lang, one.prompt, side.answer, one.before), ANY_LENGTH)
+        for side in sides
     )
     return Pair(f"{one.id!r} ({one.lang})", chosen, rejected)

@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from croco.completions import completion
 from croco.languages import load_identifier
 from croco.spoken import hear
-from croco.tokens import answer_text
 from croco.training import Example
 from croco.training.alerts import of_look, of_steps
 from croco.training.heads import log_probs
@@ -98,12 +98,16 @@ class Watcher(TrainerCallback):
             return math.nan, math.nan, math.nan, 0
         tokenizer = self.trainer.processing_class
         ids = [_answer(model, tokenizer, one, self.watch) for one in self.prompts]
-        texts = [answer_text(tokenizer, own) for own in ids]
+        read = [
+            completion(tokenizer, one.prompt_ids, own, "stop")
+            for one, own in zip(self.prompts, ids, strict=True)
+        ]
+        texts = [one.text for one in read]
         found = [
             one.right for one in hear(texts, [own.lang for own in self.prompts], self.identifier)
         ]
         right = [float(one) for one in found if one is not None]
-        length = _mean([float(len(own)) for own in ids])
+        length = _mean([float(len(one.token_ids) - one.reasoning_tokens) for one in read])
         repeated = _mean([repetition(text) for text in texts])
         return length, repeated, _mean(right), found.count(None)
 
