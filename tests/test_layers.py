@@ -27,7 +27,8 @@ LAYERS = [
         "sealing",
         "kept",
     },
-    {"strategies", "selection", "calibration", "stats", "intervals", "length", "contamination"},
+    {"strategies", "selection", "calibration", "stats", "intervals", "length", "wording"},
+    {"contamination"},
     {"comparing"},
     {"paired"},
     {

@@ -32,6 +32,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "judge": 6,
     "audit": 7,
     "loss": 2,
+    "contamination": 2,
     "reference": 2,
     "train": 3,
     "language": 2,

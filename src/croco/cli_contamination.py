@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from croco.cli_audit import checked
 from croco.errors import DataError
 
 if TYPE_CHECKING:
-    from croco.records import Overlap
+    from croco.records import Overlap, Prompt
     from croco.stage import Stage
+
+#: What the two sides' prompts are called.
+SIDES = ("training", "evaluation")
 
 
 def contamination(
@@ -33,20 +37,40 @@ def contamination(
 ) -> None:
     """Tell which training prompts give evaluation prompts away, in any language: one JSON line a pair."""
     from croco.contamination import overlaps
-    from croco.datafiles import read_prompts, refer_prompts
     from croco.schemas import encode
 
-    sides = [
-        read_prompts([refer_prompts(name, Path()) for name in names], lang)
-        for names in (train, against)
-    ]
-    wanted, heldout = ([row for row in side if not lang or row.lang in lang] for side in sides)
-    found = overlaps(wanted, heldout)
+    wanted = [tag for one in lang or () if (tag := checked(one))]
+    sides = [_read(names, wanted) for names in (train, against)]
+    nowhere = sorted(set(wanted) - {row.lang for side in sides for row in side})
+    if nowhere:
+        raise DataError(f"--lang {nowhere[0]}: no file has prompts in it: name another language")
+    found = overlaps(sides[0], sides[1])
     for row in found:
         typer.echo(json.dumps(encode(row), ensure_ascii=False))
     if not found:
-        typer.echo("no evaluation prompt can be known from a training prompt", err=True)
+        counts = " and ".join(
+            f"{len(side):,} {what}" for side, what in zip(sides, SIDES, strict=True)
+        )
+        typer.echo(
+            f"no evaluation prompt can be known from a training prompt ({counts} prompts compared)",
+            err=True,
+        )
     check(found, strict)
+
+
+def _read(names: list[str], languages: list[str]) -> list[Prompt]:
+    """The prompts of some files in some languages, or in all; DataError where there are none."""
+    from croco.datafiles import read_prompts, refer_prompts
+
+    rows = read_prompts([refer_prompts(name, Path()) for name in names], languages or None)
+    kept = [row for row in rows if not languages or row.lang in languages]
+    if not kept:
+        where = f" in {', '.join(languages)}" if languages else ""
+        raise DataError(
+            f"{', '.join(names)}: no prompts{where}, so nothing can be compared: name other files or"
+            " languages"
+        )
+    return kept
 
 
 def checks(stages: Mapping[str, Stage]) -> list[str]:

@@ -89,7 +89,8 @@ class Overlap:
     """A held-out prompt `id` that a training prompt gives away, and all languages of both with it.
 
     `lang` and `train_lang` are the languages of the texts that are alike, `mul` where the ids are the
-    same. `kind` is "id", "exact" or "ngram"; `share` is that of the held-out prompt's n-grams.
+    same. `kind` is "id", "exact" (the same words), "words" (in another order, or all but one) or "ngram";
+    `share` is that of the held-out prompt's words or n-grams.
     """
 
     id: str

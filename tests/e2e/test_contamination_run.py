@@ -133,6 +133,16 @@ def test_the_verb_prints_a_row_for_each_pair(croco, project, tmp_path):
     assert strict.returncode == 2
     english = ("--against", "held.jsonl", "--lang", "en")
     assert croco("contamination", "train.jsonl", *english, check=0).stdout == ""
+    for tag in ("ES", "spa"):
+        asked = ("--against", "held.jsonl", "--lang", tag)
+        assert croco("contamination", "train.jsonl", *asked, check=0).stdout == done.stdout
+    for tag in ("xx", "de", "not a tag"):  # no prompts: no verdict
+        asked = ("--against", "held.jsonl", "--lang", tag)
+        refused(croco("contamination", "train.jsonl", *asked), tag)
+    both = ("--lang", "en", "--lang", "de", "--against", "held.jsonl")
+    refused(croco("contamination", "train.jsonl", *both), "de")
+    (tmp_path / "empty.jsonl").write_text("")
+    refused(croco("contamination", "train.jsonl", "--against", "empty.jsonl"), "empty.jsonl")
     missing = croco("contamination", "gone.jsonl", "--against", "held.jsonl")
     refused(missing, "gone.jsonl")
     hub = f"hub:owner/name@{'0' * 40}"

@@ -2,11 +2,12 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from croco.contamination import overlaps, words
+from croco.contamination import overlaps, size_of, words
 from croco.datafiles import read_prompts, refer
 from croco.records import MULTIPLE, Overlap, Prompt, Turn
 
@@ -26,13 +27,23 @@ def kinds(train, heldout=HELD):
         ("L\u2019eau, l'air!", ["l", "eau", "l", "air"]),
         ("l&#39;air", ["l", "air"]),
         ("\uff26\uff35\uff2c\uff2c \ufb01ne Straße", ["full", "fine", "strasse"]),
-        ("Cad e\u0301 seo?\nZero\u200bwidth so\u00adft", ["cad", "é", "seo", "zerowidth", "soft"]),
+        ("Cad e\u0301 seo?\nZero\u200bwidth so\u00adft", ["cad", "e", "seo", "zerowidth", "soft"]),
         ("snake_case 12 + 5", ["snake", "case", "12", "+", "5"]),
         ("写一首诗 now", ["写", "一", "首", "诗", "now"]),
         ("हिन्दी में", ["हिन्दी", "में"]),
+        (
+            "\u0643\u064e\u062a\u064e\u0628\u064e \u0623\u064e\u0645\u0640\u0633",
+            ["\u0643\u062a\u0628", "\u0627\u0645\u0633"],
+        ),
+        ("\u05e9\u05b8\u05dc\u05d5\u05b9\u05dd", ["\u05e9\u05dc\u05d5\u05dd"]),
+        (
+            "Ðá łódź, ĦOBŻ; Øre \u0130stanbul \u0131l\u0131k",
+            "đa lodz hobz ore istanbul ilik".replace("đ", "ð").split(),
+        ),
+        ("한국어 ガギグ", ["한국어", "ガ", "ギ", "グ"]),
     ],
 )
-def test_words_have_no_case_punctuation_or_spaces(text, found):
+def test_words_have_no_case_accents_punctuation_or_spaces(text, found):
     assert words(text) == found
 
 
@@ -45,23 +56,55 @@ def test_the_same_words_are_the_same_text_in_whatever_language_they_are_marked()
 def test_a_text_inside_another_is_found_and_a_part_of_it_is_not():
     wrapped = f"You are a baker. {HELD.prompt} Answer in French."
     assert kinds(Prompt("t", "en", wrapped)) == [("ngram", "en", "en")]
-    assert kinds(Prompt("t", "en", "Tell me how to bake a loaf of rye bread")) == []
+    assert kinds(Prompt("t", "en", "how to bake a loaf of rye bread")) == []
 
 
 def test_shares_are_of_the_evaluation_prompts_own_ngrams():
-    held = Prompt("h", "en", "a b c d e f g h i j k l")  # 5 runs of 8 words
-    (row,) = overlaps([Prompt("t", "en", "x a b c d e f g h i j y")], [held])
-    assert row == Overlap("h", "en", "t", "en", "ngram", pytest.approx(3 / 5))
-    assert overlaps([Prompt("t", "en", "x a b c d e f g h i y")], [held]) == []
+    held = Prompt("h", "en", "aa bb cc dd ee ff gg hh ii jj kk ll")  # 9 runs of 4 words
+    (row,) = overlaps([Prompt("t", "en", "x aa bb cc dd ee ff gg hh y")], [held])
+    assert row == Overlap("h", "en", "t", "en", "ngram", pytest.approx(5 / 9))
+    assert overlaps([Prompt("t", "en", "x aa bb cc dd ee ff gg y")], [held]) == []
 
 
 def test_half_is_too_much():
-    held = Prompt("h", "en", "a b c d e f g h i")
-    (row,) = overlaps([Prompt("t", "en", "x a b c d e f g h")], [held])
+    held = Prompt("h", "en", "aa bb cc dd ee ff gg hh")  # 6 runs of 3 words
+    (row,) = overlaps([Prompt("t", "en", "x aa bb cc dd ee")], [held])
     assert row.share == 0.5
 
 
-def test_short_prompts_are_compared_as_a_whole():
+def test_ngrams_are_shorter_in_shorter_prompts():
+    assert [size_of(count) for count in (4, 5, 7, 8, 10, 11, 22, 23, 100)] == [
+        *(0, 5, 7, 3, 3, 4, 7, 8, 8)
+    ]
+    assert [size_of(count, characters=True) for count in (8, 10, 100)] == [2, 3, 8]
+
+
+SHORT = Prompt("h", "en", "Who was the first queen?")
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("Who is the first queen", 0.8),
+        ("who was the queen", 0.8),
+        ("So who was the first queen?", 1.0),
+        ("the first queen was who?", 1.0),
+        ("Tell me, please, in a few words: WHO was the first queen? Thank you.", 1.0),
+        ("Who is the last queen?", None),
+        ("Who was the first woman who was crowned as a queen?", None),
+    ],
+)
+def test_a_short_prompt_with_one_other_word_or_order_is_found(text, share):
+    rows = overlaps([Prompt("t", "en", text)], [SHORT])
+    assert [row.share for row in rows] == ([] if share is None else [pytest.approx(share)])
+
+
+def test_short_prompts_of_characters_may_differ_in_one():
+    one, other = "什么是爱情?", "什么是友情?"
+    assert overlaps([Prompt("t", "zh", one)], [Prompt("h", "zh", other)]) == []
+
+
+def test_prompts_of_four_words_are_compared_as_a_whole():
     short = Prompt("h", "en", "Who was Ada Lovelace?")
     assert kinds(Prompt("t", "en", "who was ada lovelace"), short) == [("exact", "en", "en")]
     assert kinds(Prompt("t", "en", "Please tell me: who was Ada Lovelace?"), short) == []
@@ -116,6 +159,49 @@ def real(prefix):
     ]
 
 
+@pytest.fixture(scope="module")
+def bundled():
+    return read_prompts([refer("bundled:prompts-heldout.jsonl", Path())])
+
+
+def without_accents(text):
+    plain = unicodedata.normalize("NFD", text)
+    return "".join(c for c in plain if not unicodedata.combining(c))
+
+
+def changed(text, at):
+    own = text.split()
+    return " ".join([*own[:at], "banana", *own[at + 1 :]])
+
+
+def swapped(text, at):
+    own = text.split()
+    own[at], own[at - 1] = own[at - 1], own[at]
+    return " ".join(own)
+
+
+EDITS = {
+    "case": str.upper,
+    "accents": without_accents,
+    "first word": lambda text: changed(text, 0),
+    "middle word": lambda text: changed(text, len(text.split()) // 2),
+    "last word": lambda text: changed(text, -1),
+    "order": lambda text: swapped(text, len(text.split()) // 2),
+    "halves": lambda text: " ".join(
+        [*text.split()[len(text.split()) // 2 :], *text.split()[: len(text.split()) // 2]]
+    ),
+    "inside": lambda text: f"Please answer this one question. {text} Thank you very much for that!",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_no_small_edit_of_a_bundled_prompt_hides_it(bundled, edit):
+    train = [Prompt(f"t-{row.id}", row.lang, EDITS[edit](row.prompt)) for row in bundled]
+    found = {(row.id, row.lang, row.train_id) for row in overlaps(train, bundled)}
+    assert {(row.id, row.lang, f"t-{row.id}") for row in bundled} <= found
+    assert all(train_id == f"t-{id}" for id, _, train_id in found)
+
+
 @needs_data
 @pytest.mark.parametrize(
     ("train", "heldout"),
@@ -132,7 +218,6 @@ def test_real_prompts_planted_in_irish_alone_are_found():
     planted = [row for row in held if row.lang == "ga" and row.id.endswith("7")]
     train = [Prompt(f"t-{row.id}", "ga", f"Dia duit! {row.prompt} Slán") for row in planted]
     found = overlaps([*real("multiq:"), *train], held)
-    long = {row.id for row in planted if len(words(row.prompt)) >= 8}
     assert len(planted) == 8
-    assert {row.id for row in found} == long
+    assert {row.id for row in found} == {row.id for row in planted}
     assert all(row.train_id == f"t-{row.id}" and row.share == 1.0 for row in found)
