@@ -46,6 +46,8 @@ LAYERS = [
         "control",
         "completions",
         "template_arguments",
+        "loading",
+        "merging",
     },
     {"arena", "promptsets", "remote"},
     {
@@ -123,6 +125,8 @@ MAY_BE_HEAVY = (
     "e5",
     "quiet",
     "tokens",
+    "loading",
+    "merging",
     "memory",
     "executors",
     "checks",

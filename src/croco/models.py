@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import re
 import urllib.error
@@ -32,6 +33,7 @@ TOKENIZER_FILES = HUB_FILES[1:]
 #: The revision of a model that only a server knows.
 SERVED = "served"
 MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
+ADAPTER = "adapter_config.json"
 FULLY_HASHED = 64 * 2**20
 SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
@@ -80,12 +82,13 @@ EMBEDDED = {
 }
 
 
-def resolve(name: str, folder: Path, served: bool = False) -> ModelRef:
+def resolve(name: str, folder: Path, served: bool = False, adapters: bool = False) -> ModelRef:
     """What a recipe's model name means; nothing is downloaded.
 
     `folder` is where relative directories start. A directory's revision is a fingerprint of its
-    contents, so moving it changes nothing. A `served` model may have any name: only its server knows it.
-    Raises RecipeError where the name means nothing.
+    contents, so moving it changes nothing; that of an adapter, where `adapters` may be named, has its
+    base's with it. A `served` model may have any name: only its server knows it. Raises RecipeError where
+    the name means nothing.
     """
     if name in EMBEDDED:
         return _resolve_embedded(name)
@@ -93,9 +96,11 @@ def resolve(name: str, folder: Path, served: bool = False) -> ModelRef:
         return ModelRef(name=name, revision="none")
     path = folder / name
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        base = _base_of_adapter(path) if adapters else None
+        if base is None and not (path / "config.json").is_file():
             raise RecipeError(f"model {name!r}: {path} has no config.json: name a model")
-        return ModelRef(name="local", revision=_fingerprint(path), location=str(path.resolve()))
+        revision = _fingerprint(path) + (f"+{base.revision}" if base else "")
+        return ModelRef(name="local", revision=revision, location=str(path.resolve()))
     if HUB_ID.fullmatch(name):
         hub_id, _, revision = name.partition("@")
         return ModelRef(name=hub_id, revision=revision or "main")
@@ -104,6 +109,17 @@ def resolve(name: str, folder: Path, served: bool = False) -> ModelRef:
     near = difflib.get_close_matches(name, EMBEDDED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the short names are {', '.join(EMBEDDED)}"
     raise RecipeError(f"model {name!r} is no short name, directory or hub id (org/model): {hint}")
+
+
+def _base_of_adapter(path: Path) -> ModelRef | None:
+    """The model that an adapter's directory names as its base; None where it holds no adapter."""
+    try:
+        values = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
+        return resolve(values["base_model_name_or_path"], Path())
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path / ADAPTER} names no base model: write it there") from error
 
 
 def fetch(ref: ModelRef) -> Path:
@@ -119,7 +135,7 @@ def fetch(ref: ModelRef) -> Path:
         return target
     if not ref.location:
         return _snapshot(ref.name, ref.revision, None)
-    if not Path(ref.location, "config.json").is_file():
+    if not any(Path(ref.location, name).is_file() for name in ("config.json", ADAPTER)):
         raise EngineError(f"the model directory {ref.location} is gone: put it back")
     return Path(ref.location)
 

@@ -155,7 +155,7 @@ class RewardConfig(Section):
 
     def bound(self, folder: Path) -> RewardConfig:
         """A copy that knows what its models are; its names say what is meant, not where it lies."""
-        ref = models.resolve(self.model, folder) if self.model else None
+        ref = models.resolve(self.model, folder, adapters=True) if self.model else None
         parts = {name: part.bound(folder) for name, part in (self.parts or {}).items()}
         update = {
             "model": f"{ref.name}@{ref.revision}" if ref else None,
@@ -170,7 +170,7 @@ class RewardConfig(Section):
     @property
     def ref(self) -> ModelRef:
         """The model."""
-        return self._ref or models.resolve(self.model or "", Path())
+        return self._ref or models.resolve(self.model or "", Path(), adapters=True)
 
     @property
     def training(self) -> RewardTraining | None:

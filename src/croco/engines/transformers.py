@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 
+from croco import loading
 from croco.completions import completion
 from croco.engines import Reply, Request
 from croco.errors import EngineError, StopError
 from croco.memory import Halving
 from croco.models import ModelRef, fetch
-from croco.quiet import quiet
 from croco.records import Completion, FinishReason
 from croco.settings import Resources, Sampling
 from croco.template_arguments import check_arguments
@@ -252,14 +252,9 @@ def pick_device(name: str) -> str:
 
 def load_model(folder: Path, dtype: str, adapter: Path | None) -> Any:
     """A causal language model, with the adapter of a directory put on where there is one."""
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-        if adapter is None:
-            return model
-        from peft import PeftModel
-
-        # Not merged: adding a small update to 8-bit mantissas would round part of it away.
-        return PeftModel.from_pretrained(model, adapter).to(model.dtype)
+    model = loading.causal(folder, dtype=getattr(torch, dtype))
+    # Not merged: adding a small update to 8-bit mantissas would round part of it away.
+    return loading.put_on(model, adapter).to(model.dtype) if adapter else model
 
 
 def _uniforms(seeds: Sequence[int], length: int) -> torch.Tensor:

@@ -20,6 +20,7 @@ from croco.completions import completion
 from croco.engines import Reply, Request
 from croco.errors import EngineError, StopError
 from croco.flow import Flow
+from croco.loading import check_adapter
 from croco.models import ModelRef, fetch
 from croco.records import Completion
 from croco.settings import Resources, Sampling
@@ -66,6 +67,8 @@ class VllmEngine:
         check_arguments(self._tokenizer, sampling.chat_template_kwargs)
         declared = declared_ends(fetch(policy))
         self._ends = end_ids(self._tokenizer, declared, f"model {policy.name}")
+        if adapter:
+            check_adapter(fetch(policy), adapter)
         self._lora = LoRARequest("adapter", 1, str(adapter.resolve())) if adapter else None
         options = {"dtype": sampling.dtype, **_adapter_options(adapter)}
         arguments = vllm.AsyncEngineArgs(**engine_options(fetch(policy), resources), **options)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from croco import models
+from croco import loading, models
 from croco.quiet import quiet
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
@@ -38,29 +38,33 @@ class Classifier:
 
 
 def load(
-    folder: Path, resources: Resources, depth: int | None = None, dtype: str | None = None
+    folder: Path,
+    resources: Resources,
+    depth: int | None = None,
+    dtype: str | None = None,
+    new_head: bool = False,
 ) -> tuple[Any, Any]:
     """The classifier and its tokenizer, in evaluation mode.
 
     `depth` keeps only the first layers of the model; `dtype` is by default that of the stored weights, on
-    every device.
+    every device; `new_head` is for training: without it, DataError where the files hold no trained head.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     device = resources.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if resources.threads:
         torch.set_num_threads(resources.threads)
-    config = AutoConfig.from_pretrained(folder, num_labels=1)
+    base = loading.adapter_base(folder) if (folder / models.ADAPTER).is_file() else folder
+    with quiet():
+        config = AutoConfig.from_pretrained(base, num_labels=1)
     if depth is not None:
         config.num_hidden_layers = min(depth, config.num_hidden_layers)
-    with quiet():
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, dtype=dtype or "auto"
-        )
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model = loading.classifier(folder, new_head, config=config, dtype=dtype or "auto")
+    own = any(folder.glob("tokenizer*"))
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder if own else base)
     check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, "the reward model")
     text = model.config.get_text_config()
     if text.pad_token_id is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from croco.errors import EngineError
 from croco.flow import Flow
+from croco.loading import check_classifier
 from croco.models import fetch_tokenizer
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
@@ -26,6 +27,8 @@ class ServerClassifier:
 
     def __init__(self, config: RewardConfig, resources: Resources, trained: Path | None) -> None:
         self._server = server_of(resources, "a reward of kind 'server'")
+        if config.ref.location and any(Path(config.ref.location).glob("*.safetensors")):
+            check_classifier(Path(config.ref.location))
         self._tokenizer = load_tokenizer(config.ref)
         self._limit = config.max_length
         self._pad = padding_of(fetch_tokenizer(config.ref))

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from croco.engines.vllm import engine_options, not_started
 from croco.errors import RecipeError, StopError
+from croco.loading import check_classifier
 from croco.models import fetch
 from croco.records import Candidate
 from croco.reward_settings import RewardConfig
@@ -30,6 +31,7 @@ class VllmClassifier:
                 "a reward of kind 'vllm' runs one copy of the model: remove resources.score.data_parallel"
             )
         folder = trained or fetch(config.ref)
+        check_classifier(folder)
         options = engine_options(folder, resources)
         try:
             self._engine: Any = vllm.LLM(

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from croco import models
+from croco import loading, models
 from croco.errors import EngineError, RecipeError
+from croco.merging import cast, check_saved, merged
 from croco.models import ModelRef
 from croco.plugins import require
 from croco.quiet import quiet
@@ -53,19 +54,19 @@ class Tuned:
         return "merged" if merged else "adapter"
 
 
-def export(tuned: Tuned, out: Path, merged: bool, dtype: str) -> bool:
+def export(tuned: Tuned, out: Path, merge: bool, dtype: str) -> bool:
     """Write a tuned model to a new folder; False where that very export stands there already.
 
     Tokenizer and chat template are copied byte by byte. `dtype` is of merged weights, which are summed in
     float32. Raises RecipeError where the folder holds something else.
     """
-    form = tuned.form(merged)
+    form = tuned.form(merge)
     about = {"form": form} | ({"dtype": dtype} if form == "merged" else {}) | tuned.about
     if _stands(out, about):
         return False
     with _placed(out) as part:
         if form == "merged":
-            _merge(tuned, part, dtype)
+            _write_merged(tuned, part, dtype)
         else:
             _copy(tuned.files, part, (RECORD, CARD, NAME, DATA))
         if form == "adapter":
@@ -76,16 +77,18 @@ def export(tuned: Tuned, out: Path, merged: bool, dtype: str) -> bool:
     return True
 
 
-def _merge(tuned: Tuned, part: Path, dtype: str) -> None:
+def _write_merged(tuned: Tuned, part: Path, dtype: str) -> None:
+    """Write merged weights; EngineError where the model that loads from them is not the adapter's."""
     require(__name__, "merging an adapter")
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
+    base = loading.causal(models.fetch(tuned.policy), dtype=torch.float32)
     with quiet():
-        base = AutoModelForCausalLM.from_pretrained(models.fetch(tuned.policy), dtype=torch.float32)
-        merged = PeftModel.from_pretrained(base, str(tuned.files)).merge_and_unload(safe_merge=True)
-        merged.to(getattr(torch, dtype)).save_pretrained(part)
+        model = merged(loading.put_on(base, tuned.files))
+        cast(model, getattr(torch, dtype))
+        model.save_pretrained(part)
+        cast(model, torch.float32)
+        check_saved(model, loading.causal(part, dtype=torch.float32))
     _copy(tuned.files, part, WEIGHTS)
 
 

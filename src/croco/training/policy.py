@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from croco import models
+from croco import loading, models
 from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.settings import Dtype
@@ -47,16 +47,14 @@ def load(config: TrainConfig, policy: ModelRef, start: Path | None, device: str)
     if start is None:
         return peft.get_peft_model(model, _lora(config.lora))
     _check(start, policy, config.lora)
-    return peft.PeftModel.from_pretrained(model, start, is_trainable=True)
+    return loading.put_on(model, start, trainable=True)
 
 
 def frozen(policy: ModelRef, start: Path | None, dtype: Dtype, quantized: bool, device: str) -> Any:
     """The model to begin with, not to be trained: the reference, weight by weight what `load` gives."""
-    import peft
-
     policy, adapter = models.tuned(policy, start)
     model = _weights(models.fetch(policy), dtype, quantized, device)
-    return peft.PeftModel.from_pretrained(model, adapter) if adapter else model
+    return loading.put_on(model, adapter) if adapter else model
 
 
 def precision(config: TrainConfig) -> Dtype:
@@ -72,7 +70,7 @@ def _weights(source: Path, dtype: Dtype, quantized: bool, device: str) -> Any:
 
     own = getattr(torch, dtype)
     if not quantized:
-        return transformers.AutoModelForCausalLM.from_pretrained(source, dtype=own)
+        return loading.causal(source, dtype=own)
     import peft
 
     form = transformers.BitsAndBytesConfig(
@@ -82,9 +80,7 @@ def _weights(source: Path, dtype: Dtype, quantized: bool, device: str) -> Any:
         bnb_4bit_compute_dtype=own,
     )
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=own, quantization_config=form, device_map={"": device}
-        )
+        model = loading.causal(source, dtype=own, quantization_config=form, device_map={"": device})
     except ImportError as error:
         if "bitsandbytes" not in str(error):
             raise

@@ -51,7 +51,7 @@ def train_reward(
     torch.manual_seed(config.seed)
     folder = models.fetch(config.ref)
     frozen_type = config.dtype if config.lora else "float32"
-    model, tokenizer = load(folder, resources, config.depth, frozen_type)
+    model, tokenizer = load(folder, resources, config.depth, frozen_type, new_head=True)
     pairs, left_out = encoded(tokenizer, kept, min(config.max_length, longest(model)))
     for why, count in left_out.items():
         log.warning("%d of %d preferences are left out: %s", count, len(kept), why)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from croco.errors import RecipeError
+from croco.merging import merged
 from croco.quiet import quiet
 from croco.records import Step
 from croco.reward_settings import RewardTraining
@@ -62,10 +63,10 @@ def train(
         trainer.follow(pairs, resources.micro_batch, progress)
         begun = trainable(trainer.model)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
-        trained = trainer.accelerator.unwrap_model(trainer.model)
+        trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         refuse_unmoved(begun, trainable(trained), trainer.state.global_step)
     if config.lora:
-        trained = trained.merge_and_unload()
+        trained = merged(trained.float())  # bfloat16 would round much of the adapter away
     return trained.to(dtype=_dtype(config)), trainer.steps()
 
 
