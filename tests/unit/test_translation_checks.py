@@ -2,7 +2,10 @@
 
 import pytest
 
-from croco.settings import Checks
+from croco.records import Draft, Failure, Turn
+from croco.settings import Checks, Translate
+from croco.stages.translate import Config, _Work
+from croco.translation import Text, Translated
 from croco.translation.checks import CHECKS, failed_checks
 from croco.translation.spans import masked, prose, spans
 
@@ -159,6 +162,34 @@ def test_placeholders_and_addresses_are_kept(source, text, fails):
         ("7", "\u0667", False),
         ("in 2020 300 dogs", "300 perros en 2020", False),
         ("three", "tres", False),
+        # A minus sign, however it is written; the word for it is as good.
+        ("-5", "5", True),
+        ("5", "-5", True),
+        ("-5", "\u22125", False),
+        ("-5", "\u20135", False),
+        ("-5", "\uff0d5", False),
+        ("-5", "\u200e-\u0665", False),
+        ("-$5", "-5 $", False),
+        ("(-5)", "-5", False),
+        ("-0.5", "-0,5", False),
+        ("-0.5", "0,5", True),
+        ("-5", "menos 5", False),
+        ("minus 5", "-5", False),
+        ("-5 and -6", "menos 5 y 6", True),
+        ("5-10", "5\u201310", False),
+        ("5 - 3", "5 \u2212 3", False),
+        ("COVID-19", "COVID 19", False),
+        ("2024-05-01", "2024/05/01", False),
+        # A percent sign, before or behind the number.
+        ("50%", "50", True),
+        ("50", "50 %", True),
+        ("50%", "50\u202f%", False),
+        ("50%", "%50", False),
+        ("50%", "\u0665\u0660\u066a", False),
+        ("50%", "50 por ciento", False),
+        ("50 percent", "50 %", False),
+        (".5", "0,5", False),
+        (".5", "5", True),
     ],
 )
 def test_numbers_are_kept_however_they_are_written(one, other, fails):
@@ -227,3 +258,39 @@ def test_spans_are_found(text, kind, expected):
     assert spans(text)[kind] == expected
     assert len(masked(text)) == len(text)
     assert not any(span in prose(text) for span in expected)
+
+
+def test_numbers_that_lost_their_sign_are_named():
+    found = failed("It is -5 degrees and 20% wet", "Hace 5 grados y 20 de humedad")
+    assert found["numbers"] == "numbers differ (lost: -5, 20%; new: 5, 20)"
+
+
+SPANISH = "¿Cuál es la capital de Francia y cuántas personas viven allí?"
+ENGLISH = "And how many people live in the second largest city of that country?"
+
+
+@pytest.mark.parametrize(
+    ("turns", "fails"),
+    [
+        ([SPANISH, SPANISH, "Y ahora dime cuántas personas viven en la ciudad más grande."], False),
+        # The conversation as a whole is Spanish enough.
+        ([SPANISH * 4, SPANISH * 4, ENGLISH], True),
+        ([SPANISH * 4, ENGLISH, SPANISH * 4], True),
+        ([ENGLISH, SPANISH * 4, SPANISH * 4], True),
+        # Short turns tell nothing each, and together they do.
+        (["Sí.", "Vale.", "París."], False),
+        (["Hi to you.", "Fine, ok.", "Good to us."], True),
+    ],
+)
+def test_each_turn_of_a_conversation_is_in_the_language(turns, fails):
+    pytest.importorskip("py3langid")
+    draft = Draft("p", "es", "?", [Turn("user", "?"), Turn("assistant", "?")], "en")
+    config = Config(translate=Translate(translator="apertium"), seed=1, code={})
+    work = _Work(config)
+    work.drafts[draft.key] = draft
+    parts = [
+        Translated(Text((draft.key, place), "en", "es", "x" * len(turn), 1, 0), turn)
+        for place, turn in enumerate(turns)
+    ]
+    outcome = work._outcome(draft.key, parts, 1)
+    assert (isinstance(outcome, Failure) and "language" in outcome.checks) == fails

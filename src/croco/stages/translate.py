@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from croco import templates, translation
 from croco.errors import StopError
 from croco.languages import load_identifier
+from croco.prose import tells as tells_language
 from croco.records import Draft, Failure, Key, Translation, Turn
-from croco.settings import Section, Translate
+from croco.settings import Checks, Section, Translate
 from croco.stage import Batch, Context, Outcome, seed_of
 from croco.translation import Text, Translated, Translator
-from croco.translation.checks import failed_checks
+from croco.translation.checks import failed_checks, wrong_language
 from croco.translation.prompted import VALUES
 from croco.translation.spans import prose
 
@@ -124,11 +125,9 @@ class _Work:
     def _outcome(self, key: Key, parts: list[Translated], attempts: int) -> Outcome:
         draft = self.drafts[key]
         checks = self.config.translate.checks
-        # The language is told from the whole conversation: single turns may be too short for that.
-        whole = prose("\n".join(part.text for part in parts))
-        ranking = load_identifier(checks.identifier).identify([whole])[0]
-        failed: dict[str, str] = {}
-        for part in parts:
+        rankings, whole = _rankings(checks, parts)
+        failed = {"language": whole} if whole else {}
+        for part, ranking in zip(parts, rankings, strict=True):
             failed = {**self._failed(part, ranking), **failed}
         if failed:
             said = "; ".join(failed.values())
@@ -148,3 +147,22 @@ class _Work:
         return failed_checks(
             checks, of.text, part.text, of.source, of.target, ranking, len(part.unknown)
         )
+
+
+def _rankings(
+    checks: Checks, parts: Sequence[Translated]
+) -> tuple[list[list[tuple[str, float]]], str]:
+    """The languages of each turn, and why all of them together are in the wrong one, if they are.
+
+    A turn that is too short to tell its language has those of the whole conversation.
+    """
+    identifier = load_identifier(checks.identifier)
+    tells = getattr(identifier, "tells", tells_language)
+    whole = "\n".join(part.text for part in parts)
+    first, *rankings = identifier.identify(
+        [prose(text) for text in (whole, *(p.text for p in parts))]
+    )
+    told = [tells(part.text) for part in parts]
+    found = [own if known else first for own, known in zip(rankings, told, strict=True)]
+    together = "" if any(told) else wrong_language(checks, whole, parts[0].of.target, first)
+    return found, together

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from croco.languages import same_language
 from croco.settings import Checks
 from croco.texts import is_blank
+from croco.translation.numbers import differing
 from croco.translation.spans import prose, spans
 
 #: Fewer letters than this tell no language; a source of fewer characters has no telling length.
@@ -20,9 +21,6 @@ MIN_LENGTH = 20
 COPIED = 0.9
 
 _WORD = re.compile(r"[^\W\d_]+")
-_NUMBER = re.compile(
-    r"\d+(?:[.,:'\u2019\u066b\u066c]\d+|(?<!\d\d\d\d)[ \u00a0\u2009\u202f]\d{3}(?!\d))*"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +59,19 @@ def failed_checks(
 
 
 def _language(case: _Case) -> str:
-    if _weight(filter(str.isalpha, prose(case.text))) < MIN_LETTERS:
+    return wrong_language(case.checks, case.text, case.target, case.ranking)
+
+
+def wrong_language(checks: Checks, text: str, target: str, ranking: list[tuple[str, float]]) -> str:
+    """Why a text is not in a language, or nothing: it is, or has too few letters to tell."""
+    if _weight(filter(str.isalpha, prose(text))) < MIN_LETTERS:
         return ""
-    share = sum(part for tag, part in case.ranking if same_language(tag, case.target))
-    if share >= case.checks.threshold:
+    share = sum(part for tag, part in ranking if same_language(tag, target))
+    if share >= checks.threshold:
         return ""
-    tag, part = max(case.ranking, key=lambda item: item[1], default=("und", 0.0))
-    other = "" if same_language(tag, case.target) else f", and that of {tag} {part:.2f}"
-    return f"the share of {case.target} is {share:.2f}, under {case.checks.threshold:g}{other}"
+    tag, part = max(ranking, key=lambda item: item[1], default=("und", 0.0))
+    other = "" if same_language(tag, target) else f", and that of {tag} {part:.2f}"
+    return f"the share of {target} is {share:.2f}, under {checks.threshold:g}{other}"
 
 
 def _length(case: _Case) -> str:
@@ -104,10 +107,7 @@ def _placeholders(case: _Case) -> str:
 
 
 def _numbers(case: _Case) -> str:
-    def kept(text: str) -> list[str]:
-        return [_plain_number(match[0]) for match in _NUMBER.finditer(prose(text))]
-
-    return _differing("numbers", kept, case)
+    return _said("numbers", *differing(prose(case.source), prose(case.text)))
 
 
 def _code(case: _Case) -> str:
@@ -145,7 +145,10 @@ CHECKS: dict[str, Callable[[_Case], str]] = {
 def _differing(what: str, kept: Callable[[str], list[str]], case: _Case) -> str:
     """Why two multisets differ, or nothing."""
     source, text = Counter(kept(case.source)), Counter(kept(case.text))
-    lost, new = list((source - text).elements()), list((text - source).elements())
+    return _said(what, list((source - text).elements()), list((text - source).elements()))
+
+
+def _said(what: str, lost: list[str], new: list[str]) -> str:
     said = [f"{name}: {', '.join(some)}" for name, some in (("lost", lost), ("new", new)) if some]
     return f"{what} differ ({'; '.join(said)})" if said else ""
 
@@ -157,17 +160,3 @@ def _weight(characters: Iterable[str]) -> int:
 
 def _words(text: str) -> Counter[str]:
     return Counter(word.casefold() for word in _WORD.findall(prose(text)))
-
-
-def _plain_number(written: str) -> str:
-    """A number without digit groups and with a point: `1,000.5`, `1.000,5`, `1 000,5` are one.
-
-    A single separator before three digits parts groups, so 1.000 and 1,000 are one as well.
-    """
-    parts = re.split(r"\D", written)
-    marks = re.findall(r"\D", written)
-    digits = ["".join(str(unicodedata.digit(d)) for d in part) for part in parts]
-    one_group = len(set(marks)) == 1 and (len(marks) > 1 or len(digits[-1]) == 3)
-    if not marks or one_group:
-        return "".join(digits)
-    return "".join(digits[:-1]) + "." + digits[-1]
