@@ -103,7 +103,7 @@ def response_languages(texts: Sequence[str], identifier: LanguageIdentifier) -> 
 def judge_lines(texts: Sequence[str], lang: str, identifier: LanguageIdentifier) -> list[Lines]:
     """What the lines of each answer say, which was asked for in `lang`."""
     tells = getattr(identifier, "tells", prose.tells)
-    lines = [[line for raw, line in _long(text, lang) if tells(raw)] for text in texts]
+    lines = [[line for raw, line in _long(text, lang) if raw and tells(raw)] for text in texts]
     rankings = iter(identifier.identify([line for own in lines for line in own]))
     judged = []
     for own in lines:

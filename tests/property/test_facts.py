@@ -54,13 +54,12 @@ def test_codes_are_equal_in_a_pool_exactly_where_texts_are(texts, data):
     reward = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), np.float64)
     mark, _ = marks(pa.array(texts, pa.string()))
     codes = text_codes(pool, [mark, reward], lambda rows: [texts[k] for k in rows])
-    keys = [same_text(text) for text in texts]
     for i in range(n):
         for j in range(i):
             if pool[i] == pool[j]:
-                assert (codes[i] == codes[j]) == (keys[i] == keys[j])
+                assert (codes[i] == codes[j]) == (texts[i] == texts[j])
                 if reward[i] == reward[j]:
-                    assert (codes[i] < codes[j]) == (keys[i] < keys[j])
+                    assert (codes[i] < codes[j]) == (texts[i] < texts[j])
 
 
 def test_signatures_estimate_the_share_of_common_pieces():

@@ -81,9 +81,9 @@ def test_a_chinese_line_of_eight_characters_is_long_enough():
         (f"{DE}\nen:sol en:mar", 1.0, 1.0),
         ("en:sol", None, None),
         ("", None, None),
-        # Numbers tell no language: the line is left out.
-        ("1 2 3 4 5", None, None),
-        (f"{DE}\n1 2 3 4 5", 1.0, 1.0),
+        # In no language at all.
+        ("1 2 3 4 5", 0.0, 0.0),
+        # A program is left out.
         (f"{DE}\n```\nfor k in range(5): print(k) # en:sol en:mar en:pan en:luz\n```", 1.0, 1.0),
         # Two words of five are more than the share that is asked for, one is not.
         ("de:sol de:mar en:pan en:luz en:rio", 1.0, 1.0),
@@ -130,7 +130,7 @@ def test_words_are_asked_for_only_where_all_lines_pass():
 
 
 def test_response_languages():
-    assert response_languages([DE, f"{DE} en:sol", "", "?!"], FAKE) == ["de", "de", "und", None]
+    assert response_languages([DE, f"{DE} en:sol", "", "?!"], FAKE) == ["de", "de", "und", "und"]
 
 
 def test_pass_rates():

@@ -3,18 +3,21 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from croco import rewards
 from croco.auditing import audit
 from croco.comparing import Comparison, judged
+from croco.fidelity import judge_lines, pass_rates
 from croco.languages import load_identifier
 from croco.metrics import Answered, compare
 from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_files
 from croco.prose import prose, tells
-from croco.records import Candidate, Languages, Preference, Responses
+from croco.records import Candidate, Languages, Preference, Responses, Rewards
+from croco.report.languages import gated
 from croco.reward_settings import RewardConfig
 from croco.settings import Resources
 from croco.spoken import hear
@@ -212,3 +215,25 @@ def test_the_audit_and_the_doctor_count_them_apart(tmp_path):
     own = diagnose(of_files([file])[0], "py3langid")["languages"]["es"]
     assert own["cannot_tell"] == 2
     assert own["only_chosen_in_language"] == 1.0
+
+
+def test_lines_that_cannot_be_told_are_left_out(identifier):
+    own = ENOUGH["es"]
+    texts = [
+        f"{own}\n1 2 3 4 5 6\n```\nfor word in all the words\n```",
+        "1 2 3 4 5 6",
+        f"{own}\n{ENGLISH}",
+    ]
+    assert [one.lines for one in judge_lines(texts, "es", identifier)] == [1.0, None, 0.5]
+    rates = pass_rates([*texts, "42"], "es", identifier)
+    assert (rates.answers, rates.judged, rates.cannot_tell) == (4, 2, 2)
+    assert rates.line.mean == 0.5
+
+
+def test_the_report_counts_what_the_gate_could_not_tell():
+    rows = [Rewards("1", lang, [1.0, 2.0], {"language": [math.nan, 0.9]}) for lang in ("es", "de")]
+    inputs = {"score": SimpleNamespace(rows=lambda: iter(rows)), "base.language": None}
+    gate = {"reward": {"gate": {"threshold": 0.5}}}
+    own = {"answers": 2, "cannot_tell": 1}
+    assert gated(inputs, gate) == {"score": {"de": own, "es": own}}
+    assert gated(inputs, {"reward": {"gate": None}}) == {}

@@ -80,7 +80,7 @@ def build(
     score = np.where(known, score, 0.0)
     calibrated = config.normalise != "none"
     tied = [score, facts.reward] if calibrated else [score]
-    codes = text_codes(pool, [facts.mark, *tied], texts)
+    codes = text_codes(pool, [facts.mark, *tied], lambda rows: _keys(texts(rows)))
     barred, may_be_chosen, may_be_rejected = _filtered(facts, pool, score, codes, config)
     rules: dict[str, Any] = {
         "rejected": config.rejected,
@@ -182,8 +182,13 @@ def _near_duplicates(facts: Facts, pool: Ints, order: Ints, similarity: float) -
     return found
 
 
+def _keys(texts: Sequence[str]) -> list[str]:
+    """What texts are compared by; empty ones, where they may stand in pairs, by themselves."""
+    return [same_text(text) or text for text in texts]
+
+
 def text_codes(pool: Ints, marks: Sequence[Floats | Ints], texts: Texts) -> Ints:
-    """Codes that are equal in a pool exactly where texts are one, and in the order of their keys in ties.
+    """Codes that are equal in a pool exactly where texts are, and in the order of texts in ties.
 
     Only texts that share their pool and one of the `marks` (of text or reward) with another can matter:
     the others are not even read.
@@ -191,7 +196,7 @@ def text_codes(pool: Ints, marks: Sequence[Floats | Ints], texts: Texts) -> Ints
     rows = np.flatnonzero(np.logical_or.reduce([_shared(pool, mark) for mark in marks]))
     codes = np.arange(len(pool)) + len(pool)
     if rows.size:
-        found = np.array([same_text(text) for text in texts(rows)], dtype=object)
+        found = np.array(texts(rows), dtype=object)
         codes[rows] = np.unique(found, return_inverse=True)[1]
     return codes
 

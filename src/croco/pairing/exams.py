@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from croco.errors import DataError
-from croco.pairing.doctor import IDENTIFIED, Exam, Pairs
+from croco.pairing.doctor import IDENTIFIED, NUMBERS, Exam, Pairs
 from croco.pairing.output import tables_in
 from croco.reasoning import answer_of
 from croco.recipe import PairConfig
@@ -58,11 +58,13 @@ def of_folder(folder: Path) -> Exam:
     """A folder that `croco pair` wrote."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        pools = pq.read_table(folder / "pools.parquet")
+        pools.select(NUMBERS)  # KeyError where an older version wrote it
         return Exam(
             name=str(folder),
             config=PairConfig(**summary["settings"]),
             pairs=_from_files(tables_in(folder, "pairs"), UNKNOWN)[0],
-            pools=pq.read_table(folder / "pools.parquet"),
+            pools=pools,
             raw=summary["matrix_of_raw_rewards"],
             on_policy=summary["on_policy"],
         )

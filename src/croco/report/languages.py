@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from croco.stage import Sealed
 
 #: Languages that nobody asked for and that are shown by name; the others are "other".
 NAMED, OTHER, CANNOT_TELL = 4, "other", "cannot tell"
+#: The gate's part of a reward.
+GATE = "language"
 #: Why there is no word-level pass rate.
 LATIN = "written in Latin letters, so that an English word cannot be told from others"
 
@@ -44,9 +47,30 @@ def languages_part(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part
         "sides": {side: _figures(own, found[side]) for side, own in rows.items()},
         "no_word_pass_rate": {lang: LATIN for lang in asked if not has_words(lang)},
     }
+    if gate := gated(inputs, recipe):
+        figures["gate"] = gate
     values = figures | {"columns": columns, "tables": merged}
     section = Section("confusion", "Languages of answers", "languages.html.jinja", values, plots)
     return Part("languages", figures, section)
+
+
+def gated(inputs: Mapping[str, Sealed], recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the reward's gate saw, by stage and language: answers, and those whose language it could not
+    tell and that lost nothing. Nothing where there is no gate."""
+    found: dict[str, dict[str, Any]] = {}
+    if not (recipe.get("reward") or {}).get("gate"):
+        return found
+    for name, sealed in inputs.items():
+        if name.rpartition(".")[2].partition("-")[0] != "score":
+            continue
+        own: dict[str, Any] = {}
+        for row in sealed.rows():
+            shares = row.parts.get(GATE, [])
+            counts = own.setdefault(row.lang, {"answers": 0, "cannot_tell": 0})
+            counts["answers"] += len(shares)
+            counts["cannot_tell"] += sum(map(math.isnan, shares))
+        found[name] = dict(sorted(own.items()))
+    return found
 
 
 def confusion(rows: Iterable[Languages], asked: Sequence[str]) -> Confusion:

@@ -86,6 +86,7 @@ class Pairing:
 
     `fallbacks` counts pools whose target lay below every reward, so that rejected is the minimum.
     `filtered` counts responses that a filter kept from a side, `refused` pairs that were refused.
+    `untold` counts responses that passed the language filter since their language cannot be told.
     """
 
     arm: str
@@ -97,6 +98,7 @@ class Pairing:
     filtered: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     best: int = 0
+    untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,7 @@ def _pairing(one: Round) -> Pairing:
         dict(Counter(barred.reason for row in rows for barred in row.barred)),
         dict(Counter(reason for row in rows for reason in row.refused)),
         sum(row.top is not None for row in rows),
+        untold=sum(row.untold for row in rows),
     )
 
 
