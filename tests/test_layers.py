@@ -20,6 +20,7 @@ LAYERS = [
         "schemas",
         "packages",
         "plugins",
+        "sources",
         "quiet",
         "arrays",
         "memory",

@@ -131,7 +131,7 @@ def _rows(file: FileRef, wanted: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        rows: list[dict[str, Any]] = pq.read_table(file.path).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(file.unchanged()).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file.label}: not a shard that can be read ({error})") from error
     if rows and wanted not in rows[0]:

@@ -52,8 +52,19 @@ class FileRef(BaseModel):
     label: str = Field(exclude=True)
 
     def located(self, languages: Collection[str] | None) -> list[Located]:
-        """The file itself; it may hold any languages."""
-        return [Located(self.path, self.label)]
+        """The file itself; it may hold any languages. DataError where it was edited since."""
+        return [Located(self.unchanged(), self.label)]
+
+    def unchanged(self) -> Path:
+        """Where the file lies; DataError where its content is not what the reference stands for."""
+        try:
+            stat = self.path.stat()
+            now = _digest(self.path, stat.st_mtime_ns, stat.st_size)
+        except OSError as error:
+            raise DataError(f"{self.label} is gone ({error.strerror}): put it back") from error
+        if now != self.sha256:
+            raise DataError(f"{self.label} was edited since the run began: start the run again")
+        return self.path
 
 
 #: What a recipe may name as prompts.
@@ -159,7 +170,8 @@ def _parquet(file: Located) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def lines_of(file: FileRef | Located) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON Lines file with where they stand; DataError names a line that is none."""
-    with file.path.open("rb") as lines:
+    path = file.unchanged() if isinstance(file, FileRef) else file.path
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{file.label}:{number}"
             if not line.strip():

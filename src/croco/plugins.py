@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from croco import packages
+from croco import packages, sources
 from croco.errors import RecipeError
 
 
 def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
     """The object behind a short name of `table` or a `module:attribute` of the user's.
 
-    Raises RecipeError where there is no such thing, or a package that it needs is not installed. The
-    working directory is importable, as it is for `python -m`.
+    Raises RecipeError where there is no such thing, a package that it needs is not installed, or the
+    user's code is not that of the digest that was `expect`ed. The working directory is importable, as it
+    is for `python -m`.
     """
     check_name(name, table, what)
     target = table.get(name, name)
@@ -27,7 +26,9 @@ def load_class(name: str, table: Mapping[str, str], what: str) -> Any:
     see(Path())
     require(target, f"{what} {name!r}")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        if name in table:
+            return getattr(importlib.import_module(module_name), attribute)
+        return getattr(_as_expected(name, module_name), attribute)
     except ModuleNotFoundError as error:
         if error.name and not target.startswith(error.name):
             raise RecipeError(f"{what} {name!r} needs {packages.lack([error.name])}") from error
@@ -55,22 +56,51 @@ def check_name(name: str, table: Mapping[str, str], what: str) -> None:
     raise RecipeError(f"{what} {name!r} is not known: {hint}")
 
 
-def source_digest(name: str) -> str:
-    """The SHA-256 of the module file behind `module:attribute`, so that an edit is a new identity.
+#: By name, the digests of the user's code in the identity of what is being made.
+_expected: dict[str, str] = {}
+#: By module, the digest of what it was made of when it was loaded.
+_loaded: dict[str, str] = {}
 
-    Raises RecipeError where the module cannot be found. What the module imports is not followed.
+
+def expect(code: Mapping[str, str]) -> None:
+    """From now on load no other code than that of these digests, by name (`module:attribute`)."""
+    _expected.clear()
+    _expected.update(code)
+
+
+def expected() -> dict[str, str]:
+    """What was expected last."""
+    return dict(_expected)
+
+
+def _as_expected(name: str, module: str) -> Any:
+    """A module of the user's, loaded now or before; RecipeError where it is not what was expected."""
+    if module not in sys.modules or module not in _loaded:
+        before = sources.digest(module)
+        _refuse_edited(name, before)
+        importlib.import_module(module)
+        _loaded[module] = sources.digest(module)
+        if _loaded[module] != before:
+            _refuse_edited(name, "")
+    _refuse_edited(name, _loaded[module])
+    return sys.modules[module]
+
+
+def _refuse_edited(name: str, digest: str) -> None:
+    if _expected.get(name, digest) != digest:
+        raise RecipeError(
+            f"{name!r}: its code, or data that it reads, was edited since the run began: start the run"
+            " again"
+        )
+
+
+def source_digest(name: str) -> str:
+    """The digest of the code behind `module:attribute` (`croco.sources`): an edit is a new identity.
+
+    Raises RecipeError where the module, or data that it declares, cannot be found.
     """
     see(Path())
-    module_name = name.partition(":")[0]
-    try:
-        spec = importlib.util.find_spec(module_name)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None:
-        raise RecipeError(f"{name!r}: there is no module {module_name!r} here")
-    if spec.origin is None or not Path(spec.origin).exists():
-        return "built-in"
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return sources.digest(name.partition(":")[0])
 
 
 def see(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from croco.errors import EngineError, RecipeError
+from croco.errors import DataError, EngineError, RecipeError
 from croco.languages import checked_tag
 
 HUB = "hub:"
@@ -33,6 +33,15 @@ class Located:
     lang: str = ""
 
 
+def _digest(folder: Path) -> str:
+    """The SHA-256 over a folder's files: their languages, names and contents."""
+    digest = hashlib.sha256()
+    for lang, file in sorted(_by_language(folder)):
+        own = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{lang}\0{file.name}\0{own}\0".encode())
+    return digest.hexdigest()
+
+
 class FolderRef(BaseModel):
     """A folder with one folder per language: the digest of all its files, and where it lies."""
 
@@ -45,19 +54,17 @@ class FolderRef(BaseModel):
     @classmethod
     def of(cls, path: Path, label: str) -> FolderRef:
         """The reference to a folder; RecipeError where it has no files in folders named by languages."""
-        digest = hashlib.sha256()
-        for lang, file in sorted(_by_language(path)):
-            own = hashlib.sha256(file.read_bytes()).hexdigest()
-            digest.update(f"{lang}\0{file.name}\0{own}\0".encode())
         if not any(_by_language(path)):
             raise RecipeError(
                 f"data folder {label!r} has no Parquet or JSONL files in folders named by languages,"
                 " such as en/test.parquet: name a file, or a folder that has"
             )
-        return cls(folder_sha256=digest.hexdigest(), path=path, label=label)
+        return cls(folder_sha256=_digest(path), path=path, label=label)
 
     def located(self, languages: Collection[str] | None) -> list[Located]:
-        """The files of some languages, or of all."""
+        """The files of some languages, or of all; DataError where any was edited since."""
+        if _digest(self.path) != self.folder_sha256:
+            raise DataError(f"{self.label} was edited since the run began: start the run again")
         return _located(self.path, self.label, languages)
 
 

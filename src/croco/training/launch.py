@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from croco import errors
+from croco import errors, plugins
 from croco.errors import EngineError
 from croco.models import ModelRef
 from croco.records import Step
@@ -133,6 +133,7 @@ def write_job(job: Job, place: Place, folder: Path) -> None:
         "policy": job.policy.model_dump() | {"location": job.policy.location},
         "start": str(job.start.absolute()) if job.start else None,
         "seed": job.seed,
+        "code": plugins.expected(),
         "out": str(place.out.absolute()),
         "work": str(place.work.absolute()),
         "resources": place.resources.model_dump(mode="json"),
@@ -173,6 +174,7 @@ def _read_examples(path: Path) -> dict[bool, list[Example]]:
 def read_job(folder: Path) -> tuple[Job, Place]:
     """What `write_job` wrote; progress is told on standard output."""
     values = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    plugins.expect(values["code"])
     examples = _read_examples(folder / EXAMPLES)
     job = Job(
         TrainConfig.model_validate(values["config"]),
