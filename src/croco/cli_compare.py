@@ -23,6 +23,9 @@ COLUMNS = {
     "prompts": "prompts",
     "win / tie / loss": "counts",
     "win rate [95 %]": "win_rate",
+    "both in language": "in_language",
+    "share": "share",
+    "language alone": "language_alone",
     "length-controlled": "length_controlled",
     "language-adjusted": "language_adjusted",
     "flips": "flip_rate",
@@ -175,7 +178,7 @@ def _print(figures: dict[str, Any], tuned: str, base: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if Console().is_terminal else 140)
+    console = Console(highlight=False, width=None if Console().is_terminal else 200)
     table = Table(title=f"{escape(tuned)} against {escape(base)}", title_justify="left")
     table.add_column("language")
     for heading in COLUMNS:
@@ -190,7 +193,7 @@ def _print(figures: dict[str, Any], tuned: str, base: str) -> None:
 def _cell(own: dict[str, Any], key: str) -> str:
     if key == "counts":
         return f"{own['wins']} / {own['ties']} / {own['losses']}"
-    value = own[key]
+    value = own["in_language"]["share"] if key == "share" else own[key]
     if isinstance(value, dict):
         return f"{value['rate']:.3f} {_bounds(value['ci'])}" if value["rate"] is not None else "n/a"
     if isinstance(value, float):

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from croco.stats import NAN, RESAMPLES, Interval, average, resampled
 VALUES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 
 
+NOTHING = Interval(NAN, NAN, NAN)
 #: Statements on lengths that leave a length-controlled rate as the plain one, or unknown.
 NO_TERM = (
     "there is no length term, since all length differences are the same: the rate is the plain one"
@@ -63,6 +65,26 @@ class Comparison:
         the languages it is the plain value, which stands in no language-adjusted rate."""
         return _mean([VALUES.get(self._adjusted(verdict), NAN) for verdict in self.verdicts])
 
+    @property
+    def in_own_language(self) -> float:
+        """1.0 where neither answer is known to be in a wrong language, else 0.0; NaN where nobody
+        identified the languages."""
+        return NAN if self.in_language is None else float(False not in self.in_language)
+
+    @property
+    def value_in_own_language(self) -> float:
+        """The value where neither answer is known to be in a wrong language; else NaN."""
+        return self.value if self.in_own_language == 1.0 else NAN
+
+    @property
+    def value_of_language(self) -> float:
+        """What a judge would say who knows nothing but the languages: an answer that is known to be in a
+        wrong one loses to one that is not. NaN where nobody identified them."""
+        if self.in_language is None:
+            return NAN
+        base, tuned = self.in_language
+        return 0.5 + 0.5 * ((base is False) - (tuned is False))
+
     def _adjusted(self, verdict: str) -> str:
         if self.in_language is None or verdict not in ("win", "loss"):
             return verdict
@@ -84,7 +106,10 @@ class Judged:
     share of comparisons whose two orders got different verdicts, `reversal_rate` of those where even the
     winner changed, and `first_wins` the share of decided judgments that the answer shown first won; they
     are None where a judge sees no order. `needed` are the prompts that show a difference of so many
-    points. Of the comparisons with a value, `language_unknown` counts those whose languages nobody
+    points. `in_language` is the win rate among the comparisons in which neither answer is known to be in a
+    wrong language, `in_language_share` their share and `in_language_prompts` and `in_language_answers`
+    what they are of; `language_alone` is the rate that a judge would give who knows nothing but the
+    languages. Of the comparisons with a value, `language_unknown` counts those whose languages nobody
     identified, which stand in no language-adjusted rate, and `cannot_tell` those with an answer whose
     language cannot be told.
     """
@@ -107,6 +132,11 @@ class Judged:
     needed: dict[int, int]
     language_unknown: int = 0
     cannot_tell: int = 0
+    in_language: Interval = NOTHING
+    in_language_share: Interval = NOTHING
+    in_language_prompts: int = 0
+    in_language_answers: int = 0
+    language_alone: Interval = NOTHING
     languages: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     missing: dict[str, int] = field(default_factory=dict)
@@ -166,7 +196,7 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         win_rate=rate,
         length_controlled=controlled,
         length_term=term,
-        language_adjusted=average(values_of(known, adjusted=True), seed, resamples),
+        language_adjusted=average(values_of(known, _adjusted), seed, resamples),
         flip_rate=_share(len(set(row.verdicts)) > 1 for row in both),
         reversal_rate=_share(set(row.verdicts) == {"win", "loss"} for row in both),
         first_wins=_first_wins(both),
@@ -175,7 +205,24 @@ def _judged(lang: str, rows: list[Comparison], seed: int, resamples: int) -> Jud
         cannot_tell=sum(None in (row.in_language or ()) for row in known),
         notes=[*_statements(rows, known), *notes],
         missing=_missing(rows),
+        **_by_language(known, seed, resamples),
     )
+
+
+def _by_language(known: list[Comparison], seed: int, resamples: int) -> dict[str, Any]:
+    """What the answers' languages have to do with the win rate."""
+    own = [row for row in known if row.in_own_language == 1.0]
+
+    def rate(of: Callable[[Comparison], float]) -> Interval:
+        return average(values_of(known, of), seed, resamples)
+
+    return {
+        "in_language": rate(lambda row: row.value_in_own_language),
+        "in_language_share": rate(lambda row: row.in_own_language),
+        "in_language_prompts": len({row.id for row in own}),
+        "in_language_answers": len({(row.id, row.lang, row.answer) for row in own}),
+        "language_alone": rate(lambda row: row.value_of_language),
+    }
 
 
 def _missing(rows: Sequence[Comparison]) -> dict[str, int]:
@@ -187,14 +234,19 @@ def _missing(rows: Sequence[Comparison]) -> dict[str, int]:
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 
 
-def values_of(rows: Sequence[Comparison], adjusted: bool = False) -> Values:
-    """The values of comparisons by language and prompt, those without one left out; `adjusted` ones leave
-    out those whose languages nobody identified."""
+def _value(row: Comparison) -> float:
+    return row.value
+
+
+def _adjusted(row: Comparison) -> float:
+    return NAN if row.in_language is None else row.adjusted
+
+
+def values_of(rows: Sequence[Comparison], of: Callable[[Comparison], float] = _value) -> Values:
+    """The values of comparisons by language and prompt, those without one left out."""
     found: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if adjusted and row.in_language is None:
-            continue
-        value = row.adjusted if adjusted else row.value
+        value = of(row)
         if not math.isnan(value):
             found[row.lang][row.id].append(value)
     return found
@@ -215,6 +267,12 @@ def _statements(rows: list[Comparison], known: list[Comparison]) -> list[str]:
         notes.append(
             f"the languages of {nameless} of {len(known)} comparisons are not known: they stand in no"
             " language-adjusted rate"
+        )
+    told = {row.lang for row in known if row.in_language is not None}
+    if lacking := sorted(told - {row.lang for row in known if row.in_own_language == 1.0}):
+        notes.append(
+            f"no comparison in {', '.join(lacking)} has both answers in the prompt's language: no rate"
+            " among such comparisons is over it"
         )
     if {verdict for row in known for verdict in row.verdicts} == {"tie"}:
         notes.append("every verdict is a tie")

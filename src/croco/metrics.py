@@ -103,6 +103,8 @@ def compare(
 #: The judged rates, by the metric's name; the base's is one half.
 RATES = {
     "win_rate": "win_rate",
+    "win_rate_in_language": "in_language",
+    "win_rate_language_alone": "language_alone",
     "win_rate_length_controlled": "length_controlled",
     "win_rate_language_adjusted": "language_adjusted",
 }
@@ -114,7 +116,10 @@ def _rates(arm: str, name: str, rate: str, judged: Mapping[str, Judged]) -> Iter
         if math.isfinite(found.mean):
             ci = [found.low - 0.5, found.high - 0.5]
             delta = found.mean - 0.5
-            yield Metric(arm, lang, name, 0.5, found.mean, delta, ci, own.answers, own.prompts)
+            among = rate == "in_language"
+            n = own.in_language_answers if among else own.answers
+            prompts = own.in_language_prompts if among else own.prompts
+            yield Metric(arm, lang, name, 0.5, found.mean, delta, ci, n, prompts)
 
 
 def _metric(

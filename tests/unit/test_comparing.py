@@ -285,3 +285,54 @@ def test_paired_arms_are_compared_in_the_languages_that_both_have():
     assert paired["average"]["languages"] == ["es"]
     assert paired["average"]["difference"] == pytest.approx(0.2)
     assert paired["average"]["rates"] == pytest.approx([0.5, 0.7])
+
+
+#: Verdict, and whether base and tuned are in the prompt's language.
+SPOKEN = [
+    ("win", (False, True)),
+    ("win", (False, True)),
+    ("win", (True, True)),
+    ("loss", (True, True)),
+    ("loss", (True, False)),
+    ("win", (False, False)),
+    ("win", (None, True)),  # cannot be told: not known to be wrong
+    ("loss", (False, None)),
+]
+
+
+def test_what_the_languages_have_to_do_with_the_win_rate():
+    rows = [row("p", [said], spoken=spoken, answer=k) for k, (said, spoken) in enumerate(SPOKEN)]
+    rows += [row("q", ["win"], spoken=(True, True)), row("r", ["loss"], spoken=None)]
+    own = judged(rows, 1, 100)["en"]
+    assert own.win_rate.mean == pytest.approx((5 / 8 + 1 + 0) / 3)
+    # Both in the language: of p two wins and a loss, of q its win; r's languages are not known.
+    assert own.in_language.mean == pytest.approx((2 / 3 + 1) / 2)
+    assert own.in_language_share.mean == pytest.approx((3 / 8 + 1) / 2)
+    assert (own.in_language_prompts, own.in_language_answers) == (2, 4)
+    # By language alone p has three wins, a loss and four ties; q ties.
+    assert own.language_alone.mean == pytest.approx(((3 + 4 / 2) / 8 + 0.5) / 2)
+    assert own.language_unknown == 1
+
+
+def test_rates_by_language_are_in_the_part_per_language_and_on_average():
+    rows = [
+        row(f"{lang}{k}", [said], spoken=spoken, lang=lang)
+        for lang in ("de", "fr")
+        for k, (said, spoken) in enumerate(SPOKEN)
+    ]
+    part = comparisons_part({"dpo": rows}, {"dpo": judged(rows, 1, 100)}, 1)
+    for own in part.figures["dpo"]["languages"].values():
+        assert own["in_language"]["rate"] == pytest.approx(2 / 3)
+        assert own["in_language"]["share"] == pytest.approx(3 / 8)
+        assert own["in_language"]["prompts"] == 3 * (1 if own["prompts"] == 8 else 2)
+        assert own["language_alone"]["rate"] == pytest.approx(5 / 8)
+        assert own["language_alone"]["ci"][0] < 5 / 8 < own["language_alone"]["ci"][1]
+
+
+def test_an_average_names_the_language_in_which_no_two_answers_are_in_it():
+    rows = [row(f"p{k}", ["win"], spoken=(True, True), lang="de") for k in range(4)]
+    rows += [row(f"p{k}", ["win"], spoken=(False, True), lang="gl") for k in range(4)]
+    found = judged(rows, 1, 100)
+    assert math.isnan(found["gl"].in_language.mean)
+    assert found["mul"].in_language.mean == 1.0
+    assert any("no comparison in gl" in note for note in found["mul"].notes)

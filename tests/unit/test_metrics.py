@@ -12,6 +12,8 @@ from croco.records import Languages, Responses, Verdicts
 
 NAMES = [
     "win_rate",
+    "win_rate_in_language",
+    "win_rate_language_alone",
     "win_rate_length_controlled",
     "win_rate_language_adjusted",
     "language_fidelity",
@@ -141,6 +143,14 @@ def test_what_was_not_judged_or_not_identified_is_measured_in_all_else(arm):
 
 def test_no_answers_no_metrics():
     assert measured([], Answered({}, {}), Answered({}, {}), 1) == []
+
+
+def test_rates_by_language_count_what_they_are_of(arm):
+    """In German base's first answer is in English, and tuned's are both in German."""
+    rows = found(arm)
+    own, alone = rows["win_rate_in_language", "de"], rows["win_rate_language_alone", "de"]
+    assert (own.tuned, own.n, own.prompts) == (0.5, 2, 2)  # second answers: one won, one lost
+    assert (alone.tuned, alone.n, alone.prompts) == (0.75, 4, 2)
 
 
 def test_an_answer_in_the_wrong_language_cannot_win(arm):

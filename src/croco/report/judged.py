@@ -67,6 +67,13 @@ def _language(own: Judged) -> dict[str, Any]:
         "missing": own.missing,
         "left_out": dict(zip(("base", "tuned"), own.left_out, strict=True)),
         "win_rate": _interval(own.win_rate),
+        "in_language": _interval(own.in_language)
+        | {
+            "share": known(own.in_language_share.mean),
+            "share_ci": [known(own.in_language_share.low), known(own.in_language_share.high)],
+            "prompts": own.in_language_prompts,
+        },
+        "language_alone": _interval(own.language_alone),
         "length_controlled": _interval(own.length_controlled)
         | {"length_term": known(own.length_term)},
         "language_adjusted": _interval(own.language_adjusted),

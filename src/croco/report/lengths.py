@@ -14,6 +14,8 @@ from croco.report.summary import lang_name
 #: The rates that are drawn, by attribute.
 RATES = {
     "win_rate": "win rate",
+    "in_language": "both in language",
+    "language_alone": "by language alone",
     "length_controlled": "length-controlled",
     "language_adjusted": "language-adjusted",
 }
@@ -21,17 +23,17 @@ BINS = 10
 
 
 def rate_plot(found: Mapping[str, Judged], name: str) -> str:
-    """The three win rates of each language and of their average, with 95 % intervals."""
+    """The win rates of each language and of their average, with 95 % intervals."""
     with _style():
-        figure, (axis,) = _figure(1, 1, 6.4, 0.9 + 0.45 * len(found))
+        figure, (axis,) = _figure(1, 1, 6.4, 0.9 + 0.7 * len(found))
         axis.axvline(0.5, color=INK, linewidth=0.8)
         named: set[int] = set()
         for y, own in enumerate(found.values()):
             for k, (key, label) in enumerate(RATES.items()):
-                rate, at = getattr(own, key), y + 0.25 * (k - 1)
+                rate, at = getattr(own, key), y + 0.15 * (k - 2)
                 if not math.isfinite(rate.mean):
                     continue
-                style = {"color": SERIES[k], "markersize": 5}
+                style = {"color": SERIES[k], "markersize": 4.5}
                 if math.isfinite(rate.low):
                     axis.plot([rate.low, rate.high], [at, at], "-", color=SERIES[k], linewidth=1.6)
                 shown = None if k in named else label

@@ -21,6 +21,18 @@ METRICS: dict[str, tuple[str, str, int]] = {
         "share of tuned-base answer pairs that the judge gives to tuned, ties as half; base is 0.5",
         2,
     ),
+    "win_rate_in_language": (
+        "Win rate, both in language",
+        "win rate among the comparisons in which neither answer is known to be in another language than"
+        " its prompt's; their share is under Judged comparisons",
+        2,
+    ),
+    "win_rate_language_alone": (
+        "Win rate by language alone",
+        "what a judge would say who knows nothing but the languages: an answer in another language than"
+        " its prompt's loses to one that is not, all others tie",
+        2,
+    ),
     "win_rate_length_controlled": (
         "Win rate, length-controlled",
         "what the judge would say if both answers were equally long (after AlpacaEval 2)",

@@ -43,6 +43,8 @@ TRANSLATED = ("translate-train", "translate-heldout")
 COUNTED = {"prompts", "sample", "score", "pair", "language", "judge", "sentences", "loss"}
 #: An average's language -> over what it is, in words.
 AVERAGES = {MULTIPLE: "languages", UNTRAINED: "languages that were not trained"}
+#: The metrics that the result names.
+NAMED = ("win_rate", "win_rate_in_language", "language_fidelity")
 #: Given the sealed stages by name and the recipe, a part, or None where the run has nothing of the kind.
 PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
     languages_part,
@@ -114,16 +116,23 @@ def _in_words(metrics: list[Metric]) -> str:
     found = {(row.arm, row.lang, row.metric): row for row in metrics if row.lang in AVERAGES}
     sentences = []
     for arm, lang in dict.fromkeys((row.arm, row.lang) for row in found.values()):
-        win, fidelity = (found.get((arm, lang, m)) for m in ("win_rate", "language_fidelity"))
+        win, own, fidelity = (found.get((arm, lang, metric)) for metric in NAMED)
         if win is None or fidelity is None:  # rows may fail, all of them too
             continue
         sentences.append(
             f"{arm}: averaged over {AVERAGES[lang]}, the tuned policy wins {win.tuned:.2f} of"
-            f" comparisons with the base ({delta(win)} from 0.5) and answers in the prompt's language in"
+            f" comparisons with the base ({delta(win)} from 0.5),{_among(own)} and answers in the prompt's"
+            " language in"
             f" {fidelity.tuned:.2f} of cases where the base does in {fidelity.base:.2f}"
             f" ({delta(fidelity)}); {win.n} answers to {win.prompts} held-out prompts."
         )
     return " ".join(sentences)
+
+
+def _among(own: Metric | None) -> str:
+    return (
+        f" {own.tuned:.2f} of those in which both answer in the prompt's language," if own else ""
+    )
 
 
 def _pools(one: Round) -> Iterator[Pool]:
