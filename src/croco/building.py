@@ -30,13 +30,13 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "pair": 6,
     "encode": 4,
     "judge": 6,
-    "audit": 7,
+    "audit": 8,
     "loss": 2,
     "contamination": 2,
     "reference": 2,
     "train": 3,
     "language": 2,
-    "report": 6,
+    "report": 7,
     "benchmark": 2,
 }
 

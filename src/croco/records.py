@@ -339,7 +339,8 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Audited(Keyed):
     """A preference pair as the audit saw it: what the reward gave to both answers, their lengths in
-    characters, and whether each is in the pair's language (None: it cannot be told)."""
+    characters, whether each is in the pair's language (None: it cannot be told), and what a language gate
+    took from each reward (None: it has no gate)."""
 
     id: str
     lang: str
@@ -350,6 +351,8 @@ class Audited(Keyed):
     rejected_length: int
     chosen_in_language: bool | None
     rejected_in_language: bool | None
+    chosen_taken: float | None = None
+    rejected_taken: float | None = None
 
     @property
     def margin(self) -> float:

@@ -383,3 +383,17 @@ def test_five_reward_models_have_their_published_accuracies(model, order):
     assert found["longer_wins"] == pytest.approx(
         np.mean(wins([r.chosen_length for r in rows], [r.rejected_length for r in rows]))
     )
+
+
+def test_the_accuracy_without_the_gate_gives_back_what_gates_took():
+    """Quality prefers the worse answer in both pairs; in one of them the gate sets it right."""
+    rows = [
+        Audited("a", "es", "", -0.5, -9.0, 9, 9, True, False, 0.0, 10.0),
+        Audited("b", "es", "", -0.5, 1.0, 9, 9, True, True, 0.0, 0.0),
+        Audited("c", "es", "", 2.0, 1.0, 9, 9, True, True, 0.0, 0.0),
+    ]
+    found = audit(rows, SEED)["es"]
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["without_gate"]["value"] == pytest.approx(1 / 3)
+    assert FOUND["es"]["without_gate"]["value"] is None
+    assert FOUND["es"]["without_gate"]["why"]

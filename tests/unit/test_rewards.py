@@ -254,3 +254,18 @@ def test_flaws_can_be_left_out(bert, tmp_path):
         train_reward(
             RewardTraining(**settings, without=["z"]), pairs, tmp_path, Resources(), ignore
         )
+
+
+def test_a_composite_says_what_gates_took():
+    gate = Gate(identifier="fake", threshold=0.5, penalty=3.0)
+    inner = RewardConfig(kind="composite", parts={"x": FUNCTION}, gate=gate)
+    plain = RewardConfig(kind="composite", parts={"x": FUNCTION})
+    outer = RewardConfig(kind="composite", parts={"y": inner}, weights={"y": 2.0})
+    asked = [Candidate("es", "?", text) for text in ("es:sí es:claro", "en:yes en:sure")]
+    before = scorer(plain).score(asked)
+    assert before.taken == []
+    for config, weight in ((inner, 1.0), (outer, 2.0)):
+        found = scorer(config).score(asked)
+        assert sorted(found.taken) == [0.0, 3.0 * weight]
+        back = [a + b for a, b in zip(found.rewards, found.taken, strict=True)]
+        assert back == pytest.approx([weight * one for one in before.rewards])

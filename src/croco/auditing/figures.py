@@ -34,6 +34,7 @@ def of_language(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
     return of_pairs(rows, seed) | {
         "tied": sum(row.margin == 0 for row in rows),
         "over_longer_wins": _lead(rows, _length, seed),
+        "without_gate": without_gate(rows, seed),
         "in_language_wins": known(spoken.mean),
         "in_language_wins_ci": bounds(spoken),
         "over_in_language_wins": _lead(rows, _language, seed),
@@ -84,6 +85,12 @@ def decides(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
     } | figure(
         _accuracy(decided, _reward, seed), len(decided), "no pair has one answer in the language"
     )
+
+
+def without_gate(rows: Sequence[Audited], seed: int) -> dict[str, Any]:
+    """The accuracy of the reward before its language gates took anything."""
+    gated = [row for row in rows if row.chosen_taken is not None]
+    return figure(_accuracy(gated, _before_gate, seed), len(gated), "the reward has no gate")
 
 
 def where(
@@ -185,6 +192,10 @@ def _lead(rows: Sequence[Audited], rule: Rule, seed: int) -> dict[str, Any]:
 
 def _reward(row: Audited) -> tuple[float, float]:
     return row.chosen, row.rejected
+
+
+def _before_gate(row: Audited) -> tuple[float, float]:
+    return row.chosen + (row.chosen_taken or 0.0), row.rejected + (row.rejected_taken or 0.0)
 
 
 def _length(row: Audited) -> tuple[float, float]:

@@ -155,6 +155,7 @@ POOLS = "Own answers beside English"
 TABLES: dict[str, tuple[Column, ...]] = {
     "Accuracy beside two rules": (
         *FLAW_COLUMNS[:3],
+        ("Right without gate", _figure("without_gate", "{:.0%}")),
         ("Lead, points", _points("over_longer_wins")),
         ("In language wins", _rule("in_language_wins", "in_language_wins_ci")),
         ("Lead, points", _points("over_in_language_wins")),

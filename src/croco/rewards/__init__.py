@@ -30,10 +30,12 @@ SCORERS = {
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One raw reward per candidate, and the parts that a composite made them of."""
+    """One raw reward per candidate, the parts that a composite made them of, and what gates took from
+    each; nothing where there is no gate."""
 
     rewards: list[float]
     parts: dict[str, list[float]] = field(default_factory=dict)
+    taken: list[float] = field(default_factory=list)
 
     def rows(self, keys: Sequence[tuple[Key, int]]) -> list[Rewards]:
         """As rows of so many answers each; EngineError unless each answer has a finite reward."""

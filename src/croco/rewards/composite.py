@@ -37,16 +37,24 @@ class Composite:
     def score(self, candidates: Sequence[Candidate]) -> Scores:
         """The sums; `parts` has each part's raw values and the gate's probabilities as `language`, NaN
         where an answer's language cannot be told: it loses nothing."""
-        values = {name: part.score(candidates).rewards for name, part in self.parts.items()}
-        sums = [0.0] * len(candidates)
-        for name, column in values.items():
+        found = {name: part.score(candidates) for name, part in self.parts.items()}
+        values = {name: own.rewards for name, own in found.items()}
+        sums, taken = [0.0] * len(candidates), [0.0] * len(candidates)
+        for name, own in found.items():
             weight = self.weights.get(name, 1.0)
-            sums = [total + weight * value for total, value in zip(sums, column, strict=True)]
+            sums = _added(sums, weight, own.rewards)
+            taken = _added(taken, weight, own.taken or [0.0] * len(candidates))
         if self.gate:
             heard = self.fidelity.hear(candidates)
             values[LANGUAGE] = [one.share for one in heard]
             below = [one.reaches(self.gate.threshold) is False for one in heard]
-            sums = [s - self.gate.penalty * b for s, b in zip(sums, below, strict=True)]
+            sums = _added(sums, -self.gate.penalty, below)
+            taken = _added(taken, self.gate.penalty, below)
         if not all(map(math.isfinite, sums)):
             raise EngineError("a composite reward is not finite: check its parts and weights")
-        return Scores(sums, values)
+        gated = self.gate or any(own.taken for own in found.values())
+        return Scores(sums, values, taken if gated else [])
+
+
+def _added(sums: Sequence[float], weight: float, values: Sequence[float]) -> list[float]:
+    return [total + weight * value for total, value in zip(sums, values, strict=True)]

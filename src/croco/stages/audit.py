@@ -94,7 +94,9 @@ def _judge(
         Candidate(row.lang, row.prompt, text, row.before)
         for row, text in zip(asked, texts, strict=True)
     ]
-    found = scorer.score(candidates).rewards
+    scores = scorer.score(candidates)
+    found = scores.rewards
+    taken: list[float | None] = [*scores.taken] or [None] * len(candidates)
     if len(found) != len(candidates) or not all(map(math.isfinite, found)):
         raise ValueError(
             f"the reward gave {len(found)} numbers for {len(candidates)} answers, or one is not finite"
@@ -111,6 +113,8 @@ def _judge(
             rejected_length=len(texts[2 * k + 1]),
             chosen_in_language=spoken[2 * k],
             rejected_in_language=spoken[2 * k + 1],
+            chosen_taken=taken[2 * k],
+            rejected_taken=taken[2 * k + 1],
         )
         for k, row in enumerate(pairs)
     ]
