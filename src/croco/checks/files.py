@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from croco.checks.findings import Finding, Subject, sections
+from croco.checks.findings import Finding, Subject, roles_in, sections
 from croco.datafiles import FileRef
 from croco.errors import CrocoError, EngineError
 from croco.promptsets import FolderRef, HubRef
 from croco.runner import free_memory
 from croco.stage import Stage
+from croco.stages import prompts
 
 #: A quick check leaves files alone that have more bytes in all.
 QUICK = 64 * 2**20
@@ -18,7 +19,7 @@ QUICK = 64 * 2**20
 def check(subject: Subject) -> Iterator[Finding]:
     """An error for each stage whose files cannot be used; a warning where they are not read now."""
     for stage in subject.pending.values():
-        read = getattr(stage.config, "check", None)
+        read = _reading(subject, stage)
         if read is None:
             continue
         if subject.quick and (why := _slow(stage)):
@@ -27,6 +28,18 @@ def check(subject: Subject) -> Iterator[Finding]:
         else:
             yield from _found(read)
             free_memory()
+
+
+def _reading(subject: Subject, stage: Stage) -> Callable[[], None] | None:
+    """What reads a stage's files, if it has any; of prompts the orders of roles are noted."""
+    own = stage.config
+    if not isinstance(own, prompts.Config):
+        return getattr(own, "check", None)
+
+    def note() -> None:
+        subject.turns[stage.identity] = roles_in(prompts.read(own)[0])
+
+    return note
 
 
 def _found(read: Callable[[], None]) -> Iterator[Finding]:

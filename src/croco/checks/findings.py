@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from croco.recipe import AnyRecipe
+from croco.records import Prompt
 from croco.stage import Stage
 from croco.store import Store
+
+#: Who speaks in a conversation, turn by turn.
+Roles = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,16 @@ class Finding:
 class Subject:
     """What is checked: a recipe, its wanted stages, and the store in which some of them may be done.
 
-    `quick`: data files that take long to read, or to be had, are left to the run.
+    `quick`: data files that take long to read, or to be had, are left to the run. `turns` has, by identity
+    of a prompts stage whose files were read, the orders of roles in its prompts, each with the prompt that
+    has it first.
     """
 
     recipe: AnyRecipe
     stages: Mapping[str, Stage]
     store: Store | None = None
     quick: bool = False
+    turns: dict[str, dict[Roles, str]] = field(default_factory=dict)
 
     @cached_property
     def pending(self) -> dict[str, Stage]:
@@ -52,6 +59,16 @@ class Subject:
 
     def _is_done(self, stage: Stage) -> bool:
         return self.store is not None and not self.store.artifact(stage).owed()
+
+
+def roles_in(prompts: Iterable[Prompt]) -> dict[Roles, str]:
+    """The orders of roles in prompts, each with the prompt that has it first."""
+    found: dict[Roles, str] = {}
+    for prompt in prompts:
+        roles = tuple(turn["role"] for turn in prompt.chat)
+        if roles not in found:
+            found[roles] = f"prompt {prompt.id!r} ({prompt.lang})"
+    return found
 
 
 def sections(value: Any) -> Iterator[BaseModel]:
