@@ -58,7 +58,8 @@ def found(tmp_path, recipes):
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(values | changed, sort_keys=False))
         recipe = recipe_file.load(path)
-        return [(one.level, str(one)) for one in check(recipe, quick=quick)]
+        made = [(one.level, str(one)) for one in check(recipe, quick=quick)]
+        return [one for one in made if "optimizer step" not in one[1]]  # there are few prompts
 
     return call
 

@@ -11,11 +11,11 @@ from croco.checks import described
 from croco.checks.described import UnknownError
 from croco.checks.findings import Finding, Roles, Subject, roles_in, sections
 from croco.errors import CrocoError
-from croco.judging.prompted import VALUES as COMPARED
+from croco.judging.contests import VALUES as COMPARED
 from croco.models import ModelRef
 from croco.reward_settings import RewardConfig
 from croco.rewards.prompted import VALUES as GRADED
-from croco.settings import Prompted, Translate
+from croco.settings import Prompted, Sampling, Translate
 from croco.stage import Stage
 from croco.tokens import Chat
 from croco.translation.prompted import VALUES as TRANSLATED
@@ -35,11 +35,10 @@ def check(subject: Subject) -> Iterator[Finding]:
     for stage in subject.pending.values():
         own: Any = stage.config
         if stage.kind == "sample" and own.sampling.engine in LOCAL:
-            yield from _policy(subject, stage, own.policy, own.sampling.max_tokens)
-        for section in (
-            sections(own) if stage.kind in ("score", "judge", "translate", "train") else ()
-        ):
-            yield from _section(subject, stage, section)
+            yield from _policy(subject, stage, own.policy, own.sampling)
+        if stage.kind in ("score", "judge", "translate", "train"):
+            for section in sections(own):
+                yield from _section(subject, stage, section)
 
 
 def _section(subject: Subject, stage: Stage, section: Any) -> Iterator[Finding]:
@@ -60,12 +59,15 @@ def _role(stage: Stage) -> str:
     return {"judge": "judge", "translate": "translator"}.get(stage.kind, "reward")
 
 
-def _policy(subject: Subject, stage: Stage, policy: ModelRef, longest: int) -> Iterator[Finding]:
+def _policy(
+    subject: Subject, stage: Stage, policy: ModelRef, sampling: Sampling
+) -> Iterator[Finding]:
     """What keeps a policy from answering: its template, its vocabulary, too short a context."""
     if policy.name == "fake":
         return
     where = f"the policy of stage {stage.name!r}"
-    yield from _refused(subject, policy, where, turns_of(subject, stage), tokens.prompt_ids)
+    read = _asked(sampling)
+    yield from _refused(subject, policy, where, turns_of(subject, stage), read)
     with_config = _described(subject, policy)
     if with_config is None:
         return
@@ -76,6 +78,7 @@ def _policy(subject: Subject, stage: Stage, policy: ModelRef, longest: int) -> I
     except CrocoError as error:
         yield Finding("error", where, str(error))
     context = getattr(text, "max_position_embeddings", None)
+    longest = sampling.max_tokens
     if isinstance(context, int) and longest >= context:
         message = (
             f"answers of {longest} tokens do not fit the model's context of {context}: lower it"
@@ -102,7 +105,13 @@ def _template(
         return
     if prompt.engine in LOCAL:
         known = {prompt.file.label: chat}
-        yield from _refused(subject, prompt.ref, where, known, tokens.prompt_ids)
+        yield from _refused(subject, prompt.ref, where, known, _asked(prompt))
+
+
+def _asked(settings: Sampling | Prompted) -> Callable[[Any, Chat], Any]:
+    """What renders a chat up to the model's turn, as an engine with these settings does."""
+    arguments = settings.chat_template_kwargs
+    return lambda tokenizer, chat: tokens.prompt_ids(tokenizer, chat, arguments)
 
 
 def _refused(
