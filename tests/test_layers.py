@@ -19,6 +19,7 @@ LAYERS = [
         "grades",
         "schemas",
         "packages",
+        "yamls",
         "plugins",
         "sources",
         "quiet",

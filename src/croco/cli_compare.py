@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from croco import yamls
 from croco.cli_checks import findings_of, refuse
 from croco.errors import RecipeError
 
@@ -89,7 +90,7 @@ def _name(a: str, b: str) -> str:
 def _evaluation(path: Path) -> dict[str, Any]:
     """The sections of a recipe that judge."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yamls.load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise RecipeError(

@@ -71,8 +71,9 @@ def _rejected(name: str) -> str:
 
 
 def _off(value: object) -> object:
-    """YAML reads a bare `off` as false."""
-    return "off" if value is False else value
+    """`off` in any writing; YAML 1.1 has it as false."""
+    off = value is False or (isinstance(value, str) and value.lower() == "off")
+    return "off" if off else value
 
 
 Treatment = Annotated[Literal["drop", "only-as-rejected", "off"], pydantic.BeforeValidator(_off)]

@@ -13,6 +13,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from croco import yamls
 from croco.errors import RecipeError
 from croco.recipe import AnyRecipe, Comparison, Recipe
 
@@ -30,7 +31,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> AnyRecipe:
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The keys of a YAML file, with overrides applied, not yet checked."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yamls.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
             f"{path} cannot be read ({error.strerror}): give a recipe file"
@@ -87,7 +88,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise RecipeError(f"--set {key}: {parent!r} holds a value, not a section")
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = yamls.load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}: {text!r} is not a YAML value: quote it") from error
 
@@ -105,7 +106,15 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"key {key!r} is missing: add it"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error":
+        near = difflib.get_close_matches(str(problem["input"]), _quoted(message), n=1, cutoff=0.5)
+        message += f": did you mean {near[0]!r}?" if near else ""
     return f"key {key!r}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+
+
+def _quoted(text: str) -> list[str]:
+    """What stands in single quotes in a text: of pydantic's message, the values that are known."""
+    return text.split("'")[1::2]
 
 
 def _known_keys(location: Sequence[Any], kind: type[BaseModel]) -> list[str]:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
-from croco import recipe_file
+from croco import recipe_file, yamls
 from croco.errors import DataError
 from croco.recipe import AnyRecipe
 from croco.sealing import replace
@@ -53,7 +51,7 @@ class Run:
             known = sorted(p.parent.name for p in home.glob("runs/*/recipe.yaml"))
             hint = f"known here are {', '.join(known)}" if known else "there are none here yet"
             raise DataError(f"there is no run {name!r} in {home / 'runs'}: {hint}")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yamls.load(path.read_text(encoding="utf-8"))
         folder = Path(values.pop("folder"))
         return cls(home, recipe_file.parse(values, path).model_copy(update={"folder": folder}))
 
@@ -61,7 +59,7 @@ class Run:
         """Write the resolved recipe down, for people and for workers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         values = self.recipe.model_dump(mode="json") | {"folder": str(self.recipe.folder.resolve())}
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = yamls.dump(values)
         replace(self.folder / "recipe.yaml", text.encode())
 
     def link(self, stages: Mapping[str, Stage], every: Container[str]) -> None:

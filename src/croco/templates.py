@@ -19,6 +19,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from croco import yamls
 from croco.datafiles import FileRef
 from croco.errors import RecipeError
 from croco.grades import Bounds, grade_in
@@ -101,7 +102,7 @@ def read(file: FileRef, names: set[str]) -> Template:
     """The template in a file; RecipeError where it is none, or uses other values than `names`, DataError
     where it was edited since it was referred to."""
     try:
-        values = yaml.safe_load(file.unchanged().read_text(encoding="utf-8"))
+        values = yamls.load(file.unchanged().read_text(encoding="utf-8"))
         template = Template(**values)
         template.chat(**dict.fromkeys(names, ""))
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from croco import yamls
 from croco.metrics import compare
 from croco.provenance import provenance
 from croco.records import MULTIPLE, Metric
@@ -45,7 +44,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         result=_in_words(metrics),
         metrics=metrics,
         answers=list(examples(arm, list(inputs["prompts"].rows()))),
-        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
+        recipe=yamls.dump(recipe),
         provenance=provenance(),
         sections=[one.section for one in parts if one.section],
     )

@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import yaml
-
+from croco import yamls
 from croco.examples import trained_on
 from croco.metrics import compare
 from croco.pairing.doctor import diagnose
@@ -94,7 +93,7 @@ def report(config: Config, context: Context) -> list[Metric]:
         diagnoses=_diagnoses(config.recipe, rounds),
         triples=_triples(inputs, rounds),
         answers=[answer for own in judged.values() for answer in examples(own, asked)],
-        recipe=yaml.safe_dump(config.recipe, sort_keys=False, allow_unicode=True),
+        recipe=yamls.dump(config.recipe),
         provenance=provenance(),
         notes=_notes(config.recipe),
         translations=translations,
@@ -295,7 +294,7 @@ def _of_judge(judge: dict[str, Any]) -> str:
 
 def _named(config: dict[str, Any]) -> str:
     """A reward's configuration without the keys that are not set."""
-    return yaml.safe_dump(_without_none(config), default_flow_style=True, width=10_000).strip()
+    return yamls.dump(_without_none(config), default_flow_style=True, width=10_000).strip()
 
 
 def _without_none(value: Any) -> Any:
