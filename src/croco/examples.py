@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from textwrap import shorten
 
@@ -19,50 +20,91 @@ from croco.training.lengths import cut
 CHECKED = 32
 
 
+#: Why a pair that pairing made is not trained on, where rows failed that the run goes on without.
+NO_IDS = "the policy's tokenizer failed on one of its answers, or on their prompt"
+NO_REFERENCE = "the reference failed on its answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A pair and its row's key, with the example that is made of it, or the `reason` why there is none."""
+
+    key: Key
+    pair: Pair
+    example: Example | None
+    reason: str = ""
+
+    @property
+    def left_out(self) -> tuple[str, str, str]:
+        """The prompt's id and language, and the reason."""
+        return self.key[0], self.pair.prompt_lang, self.reason
+
+
 def examples_of(
     pairs: Sealed, samples: Sealed, references: Sealed | None, method: str
 ) -> list[Example]:
     """The sampled token ids of all pairs; for SFT, of the best answer of every pool."""
+    every = taken_of(pairs, samples, references, method)
+    return [one.example for one in every if one.example]
+
+
+def taken_of(pairs: Sealed, samples: Sealed, references: Sealed | None, method: str) -> list[Taken]:
+    """All that there is to train on, with what of it is left out since a row of its inputs failed."""
     return [
-        example
+        one
         for shard in range(pairs.shards)
-        for example in shard_examples(pairs, samples, references, shard, method)
+        for one in shard_taken(pairs, samples, references, shard, method)
     ]
 
 
-def shard_examples(
+def shard_taken(
     pairs: Sealed, samples: Sealed, references: Sealed | None, shard: int, method: str = "dpo"
-) -> list[Example]:
-    """The examples of one shard, in the order of its `Pairs` rows and of their pairs (`trained_on`)."""
-    known: dict[Key, References] = (
-        {row.key: row for row in references.read(shard)} if references else {}
-    )
+) -> list[Taken]:
+    """That of one shard, in the order of its `Pairs` rows and of their pairs (`trained_on`)."""
+    known = {row.key: row for row in references.read(shard)} if references else None
     made = list(_numbered(pairs, shard, method))
     wanted: defaultdict[Key, set[int]] = defaultdict(set)
     for (id, _), _, pair in made:
         for side in (pair.chosen, pair.rejected):
             wanted[id, side.lang].add(side.index)
     prompts, answers = _token_ids(samples, shard, wanted)
-    examples = []
+    found = []
     for key, place, pair in made:
-        id, chosen, rejected = key[0], pair.chosen, pair.rejected
-        reference = known.get(key)
-        examples.append(
-            Example(
-                prompts[id, pair.prompt_lang],
-                answers[id, chosen.lang, chosen.index],
-                answers[id, rejected.lang, rejected.index] if method == "dpo" else [],
-                id,
-                pair.prompt_lang,
-                _known(reference, place),
-            )
-        )
-    return examples
+        asked = prompts.get((key[0], pair.prompt_lang))
+        sides = [pair.chosen] if method == "sft" else [pair.chosen, pair.rejected]
+        ids = [answers.get((key[0], side.lang, side.index)) for side in sides]
+        found.append(_taken(key, pair, asked, ids, place, known))
+    return found
 
 
-def within(examples: Iterable[Example], max_length: int) -> list[Example | None]:
-    """The examples as training reads them; none where one is too long for it."""
-    return [cut(one, max_length)[0] for one in examples]
+def _taken(
+    key: Key,
+    pair: Pair,
+    asked: list[int] | None,
+    ids: list[list[int] | None],
+    place: int,
+    known: Mapping[Key, References] | None,
+) -> Taken:
+    """A pair's example of the ids of its prompt and sides; the reference's row has it at a place."""
+    whole = [one for one in ids if one is not None]
+    if asked is None or len(whole) < len(ids):
+        return Taken(key, pair, None, NO_IDS)
+    if known is not None and key not in known:
+        return Taken(key, pair, None, NO_REFERENCE)
+    reference = _known(known[key], place) if known else None
+    rejected = whole[1] if len(whole) > 1 else []
+    return Taken(key, pair, Example(asked, whole[0], rejected, key[0], pair.prompt_lang, reference))
+
+
+def within(taken: Iterable[Taken], max_length: int) -> list[Example | None]:
+    """The examples as training reads them; none where there is none, or one is too long for it."""
+    return [one.example and cut(one.example, max_length)[0] for one in taken]
+
+
+def refuse_foreign_ids(policy: ModelRef, taken: Iterable[Taken]) -> None:
+    """`refuse_foreign` of what there is to train on."""
+    made = [(one.pair, one.example) for one in taken if one.example]
+    refuse_foreign(policy, [pair for pair, _ in made], [example for _, example in made])
 
 
 def refuse_foreign(policy: ModelRef, pairs: Iterable[Pair], examples: Sequence[Example]) -> None:
@@ -90,10 +132,8 @@ def refuse_foreign(policy: ModelRef, pairs: Iterable[Pair], examples: Sequence[E
         )
 
 
-def _known(reference: References | None, place: int) -> tuple[float, float] | None:
-    """A pair's log-probabilities under the reference, where they were measured."""
-    if reference is None:
-        return None
+def _known(reference: References, place: int) -> tuple[float, float] | None:
+    """A pair's log-probabilities under the reference; none of one that is too long for training."""
     chosen, rejected = reference.chosen[place], reference.rejected[place]
     return None if chosen is None or rejected is None else (chosen, rejected)
 

@@ -95,7 +95,6 @@ def _off_policy(
     if writer != shared.policy and shared.policy.name != "fake":
         config = encode.Config(
             policy=shared.policy,
-            stop=sampling.stop,
             chat_template_kwargs=recipe.sample.chat_template_kwargs,
             reasoning=sampling.reasoning,
         )

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from croco.examples import examples_of
 from croco.recipe import PairConfig
 from croco.records import Pairs, Responses, Rewards
 from croco.schemas import encode, schema
 from croco.settings import Resources
 from croco.stage import Context
 from croco.stages.pair import Config, pair
-from croco.stages.train import examples_of
 from croco.store import Artifact
 
 

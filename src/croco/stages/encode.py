@@ -20,15 +20,15 @@ from croco.tokens import (
     ends_turn,
     load_tokenizer,
     prompt_ids,
+    turn_end,
 )
 
 
 class Config(Section):
-    """The policy whose token ids are wanted, with the arguments of its chat template, and the stop texts
-    and marks of reasoning of the model that answered."""
+    """The policy whose token ids are wanted, with the arguments of its chat template, and the marks of
+    reasoning of the model that answered."""
 
     policy: ModelRef
-    stop: list[str]
     chat_template_kwargs: TemplateArguments = {}
     reasoning: Reasoning = None
 
@@ -36,9 +36,10 @@ class Config(Section):
 def encode(config: Config, context: Context, batches: Iterable[Batch]) -> Iterator[list[Outcome]]:
     """One `Encoded` row per `Responses` row; what is not trained on is not encoded.
 
-    Prompts are rendered by the policy's chat template. Answers are encoded from their texts, with the end
-    of turn where they came to their end, unless the policy's tokenizer reads the sampled ids as the same
-    text: then these stay as they were.
+    Prompts are rendered by the policy's chat template. Answers are encoded from their texts, unless the
+    policy's tokenizer reads the sampled ids as the same text: then these stay as they were. The policy's
+    end of turn takes the place of the other model's end token, or of the stop text that ended an answer;
+    one that was cut off has none.
     """
     encoder = _Encoder(load_tokenizer(config.policy), config)
     shard, wanted = -1, dict[Key, set[int]]()
@@ -64,8 +65,7 @@ class _Encoder:
     """A policy's tokenizer."""
 
     def __init__(self, tokenizer: Any, config: Config) -> None:
-        self.tokenizer, self.stop = tokenizer, config.stop
-        self.arguments = config.chat_template_kwargs
+        self.tokenizer, self.arguments = tokenizer, config.chat_template_kwargs
         self.markers = KNOWN if config.reasoning is None else config.reasoning
 
     def outcome(self, item: Item, wanted: set[int] | None) -> Outcome:
@@ -77,33 +77,39 @@ class _Encoder:
         try:
             asked = prompt_ids(self.tokenizer, prompt.chat, self.arguments)
             opening = opening_of(self.tokenizer, asked, self.markers)
-            kept = {k for k in wanted if self._own(row, k, opening)}
             made = [
-                self._ids(row, k, kept, opening) if k in wanted else []
-                for k in range(len(row.texts))
+                self._ids(row, k, opening) if k in wanted else [] for k in range(len(row.texts))
             ]
-            return Encoded(*item.key, asked, made, len(kept))
+            kept = sum(made[k] == row.token_ids[k] for k in wanted)
+            return Encoded(*item.key, asked, made, kept)
         except StopError:
             raise
         except Exception as error:
             return Failure.of(item.key, error)
 
-    def _ids(self, row: Responses, place: int, kept: set[int], opening: str) -> list[int]:
-        """The ids of an answer and its reasoning, which the prompt may have opened already."""
-        if place in kept:
-            return row.token_ids[place]
-        text = row.said(place).removeprefix(opening)
-        return answer_ids(self.tokenizer, text, row.finish_reasons[place] == "stop")
+    def _ids(self, row: Responses, place: int, opening: str) -> list[int]:
+        """The ids of an answer and its reasoning, which the prompt may have opened already.
 
-    def _own(self, row: Responses, place: int, opening: str) -> bool:
-        """Whether an answer's sampled ids are the policy's own for its text and its end."""
+        The policy's end of turn is after one that came to its end by itself.
+        """
         ids, finished = row.token_ids[place], row.finish_reasons[place] == "stop"
-        if not ids or max(ids) >= len(self.tokenizer):
-            return False
+        text = row.said(place).removeprefix(opening)
+        body = self._body(ids, text, finished)
+        if body is None:
+            return answer_ids(self.tokenizer, text, finished)
+        end = turn_end(self.tokenizer)
+        return body + [ids[-1] if end is None else end] * finished
+
+    def _body(self, ids: list[int], text: str, finished: bool) -> list[int] | None:
+        """The sampled ids without the end token, where the policy's tokenizer reads them as the text.
+
+        A stop text that ended the answer is among its ids: there are none either.
+        """
+        if not ids or ends_turn(self.tokenizer, ids) != finished:
+            return None
+        body = ids[:-1] if finished else ids
+        if body and max(body) >= len(self.tokenizer):
+            return None
         # Some tokenizers add a space in front and take it away.
-        whole = answer_text(self.tokenizer, ids, markers=self.markers)
-        text = row.said(place).removeprefix(opening).strip()
-        if answer_text(self.tokenizer, ids, self.stop, self.markers).strip() != text:
-            return False
-        at_stop_text = finished and any(stop in whole for stop in self.stop)
-        return at_stop_text or ends_turn(self.tokenizer, ids) == finished
+        read = answer_text(self.tokenizer, body, markers=self.markers)
+        return body if read.strip() == text.strip() else None

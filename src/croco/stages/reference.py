@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from croco.errors import EngineError, StopError
-from croco.examples import refuse_foreign, shard_examples, within
+from croco.examples import Taken, refuse_foreign_ids, shard_taken, within
 from croco.keeping import keep
 from croco.models import ModelRef
 from croco.records import Failure, Key, References
 from croco.settings import Dtype, Resources, Section
 from croco.stage import Batch, Context, Outcome, shard_of
-from croco.training import Example
 from croco.training_settings import Lora, TrainConfig
 
 if TYPE_CHECKING:
@@ -49,14 +48,14 @@ def reference(
     """
     start = context.inputs["start"].files if "start" in context.inputs else None
     model: Reference | None = None
-    shard, examples = -1, dict[Key, list[Example]]()
+    shard, taken = -1, dict[Key, list[Taken]]()
     for batch in batches:
         own = shard_of(batch[0].key[0], context.inputs["pair"].shards)
         if own != shard:
-            shard, examples = own, _examples(config, context, own)
-        if model is None and any(examples.values()):
+            shard, taken = own, _taken(config, context, own)
+        if model is None and any(taken.values()):
             model = _loaded(config, start, context.resources)
-        yield _measured(model, batch, examples, config.max_length)
+        yield _measured(model, batch, taken, config.max_length)
 
 
 @keep
@@ -66,19 +65,21 @@ def _loaded(config: Config, start: Path | None, resources: Resources) -> Referen
     return Reference(config.train, config.policy, start, resources)
 
 
-def _examples(config: Config, context: Context, shard: int) -> dict[Key, list[Example]]:
-    """A shard's examples by the key of their row, as they came."""
-    pairs, samples = context.inputs["pair"].read(shard), context.inputs["sample"]
-    made = shard_examples(context.inputs["pair"], samples, None, shard)
-    refuse_foreign(config.policy, (pair for row in pairs for pair in row.pairs), made)
-    left = iter(made)
-    return {row.key: [next(left) for _ in row.pairs] for row in pairs}
+def _taken(config: Config, context: Context, shard: int) -> dict[Key, list[Taken]]:
+    """What there is to train on in a shard, by the key of its row, in the order of its pairs."""
+    pairs, samples = context.inputs["pair"], context.inputs["sample"]
+    made = shard_taken(pairs, samples, None, shard)
+    refuse_foreign_ids(config.policy, made)
+    found: dict[Key, list[Taken]] = {row.key: [] for row in pairs.read(shard)}
+    for one in made:
+        found[one.key].append(one)
+    return found
 
 
 def _measured(
-    model: Reference | None, batch: Batch, examples: dict[Key, list[Example]], max_length: int
+    model: Reference | None, batch: Batch, taken: dict[Key, list[Taken]], max_length: int
 ) -> list[Outcome]:
-    rows = [within(examples[item.key], max_length) for item in batch]
+    rows = [within(taken[item.key], max_length) for item in batch]
     try:
         read = [one for row in rows for one in row if one]
         found = iter(model.log_probs(read) if model else ())
@@ -95,4 +96,4 @@ def _measured(
         if len(batch) == 1:
             return [Failure.of(batch[0].key, error)]
         # Some row of the batch is at fault: read one by one, it alone is left owed.
-        return [one for item in batch for one in _measured(model, [item], examples, max_length)]
+        return [one for item in batch for one in _measured(model, [item], taken, max_length)]

@@ -39,7 +39,8 @@ POOLS = 200
 #: The stages that translate, where a run does.
 TRANSLATED = ("translate-train", "translate-heldout")
 #: Stages whose rows are prompts' rows: what is made and missing of them is counted.
-COUNTED = {"prompts", "sample", "score", "pair", "language", "judge", "sentences", "loss"}
+COUNTED = {"prompts", "sample", "score", "pair", "encode", "reference", "language", "judge"}
+COUNTED |= {"sentences", "loss"}
 #: An average's language -> over what it is, in words.
 AVERAGES = {MULTIPLE: "languages", UNTRAINED: "languages that were not trained"}
 #: The metrics that the result names.

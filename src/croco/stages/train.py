@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
 from croco import training
 from croco.errors import StageError
-from croco.examples import examples_of, is_held_out, refuse_foreign, trained_on
+from croco.examples import is_held_out, refuse_foreign_ids, taken_of
 from croco.models import ModelRef
 from croco.records import Step
 from croco.settings import Section
 from croco.stage import Context
-from croco.training import Job, Place
+from croco.training import Job, LeftOut, Place
 from croco.training_settings import TrainConfig
+
+log = logging.getLogger("croco")
 
 
 class Config(Section):
@@ -26,25 +32,36 @@ def train(config: Config, context: Context) -> list[Step]:
     """The training curve; StageError where there is no pair to train on.
 
     The files of the input "start", where there is one, are the tuned policy that training goes on from.
+    What is left out since a row of encoding or of the reference failed is told, and counted by the trainer.
     """
-    inputs, share = context.inputs, config.train.heldout_share
-    every = examples_of(
-        inputs["pair"], inputs["sample"], inputs.get("reference"), config.train.method
-    )
-    held = {one.id: is_held_out(one.id, share, config.seed) for one in every}
+    inputs, method = context.inputs, config.train.method
+    taken = taken_of(inputs["pair"], inputs["sample"], inputs.get("reference"), method)
+    every = [one.example for one in taken if one.example]
+    dropped = [one.left_out for one in taken if not one.example]
+    held = {one.id: is_held_out(one.id, config.train.heldout_share, config.seed) for one in every}
     examples = [one for one in every if not held[one.id]]
+    _tell(dropped, len(taken))
     if not examples:
-        lacking = "a pair" if config.train.method == "dpo" else "an answer that may be chosen"
-        raise StageError(
-            f"no pool gave {lacking}, so there is nothing to train on: look at the rewards with"
-            " 'croco show', and sample more answers or another reward"
-        )
+        raise StageError(_nothing(method, dropped))
     if config.train.trainer == "trl" and "reference" not in inputs:  # else it was looked at there
-        rows = inputs["pair"].rows()
-        pairs = (pair for row in rows for pair in trained_on(row, config.train.method))
-        refuse_foreign(config.policy, pairs, every)
+        refuse_foreign_ids(config.policy, taken)
     start = inputs["start"].files if "start" in inputs else None
     heldout = [one for one in every if held[one.id]]
-    job = Job(config.train, config.policy, examples, heldout, start, config.seed)
+    job = Job(config.train, config.policy, examples, heldout, start, config.seed, dropped)
     place = Place(context.files, context.work, context.resources, context.progress)
     return training.load(config.train.trainer)(job, place)
+
+
+def _tell(dropped: Sequence[LeftOut], count: int) -> None:
+    for reason, number in Counter(one[2] for one in dropped).items():
+        log.warning("training: %d of %d examples are left out: %s", number, count, reason)
+
+
+def _nothing(method: str, dropped: Sequence[LeftOut]) -> str:
+    if dropped:
+        return f"all examples are left out ({dropped[0][2]}), so there is nothing to train on"
+    lacking = "a pair" if method == "dpo" else "an answer that may be chosen"
+    return (
+        f"no pool gave {lacking}, so there is nothing to train on: look at the rewards with"
+        " 'croco show', and sample more answers or another reward"
+    )

@@ -55,12 +55,16 @@ class Example:
         return sum(len(self.prompt_ids) + len(side) for side in self.sides)
 
 
+#: An example that is not trained on: the prompt's id and language, and the reason.
+LeftOut = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class Job:
     """What there is to train: how, on which policy, on what, and what is only watched.
 
     `start` is the folder of a tuned policy (an adapter, or a whole model) that training goes on from;
-    it is the reference as well, where examples do not say what that gives them.
+    it is the reference as well, where no example says what that gives it. `dropped` was left out before.
     """
 
     config: TrainConfig
@@ -69,6 +73,7 @@ class Job:
     heldout: Sequence[Example] = ()
     start: Path | None = None
     seed: int = 42
+    dropped: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True)

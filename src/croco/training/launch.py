@@ -134,6 +134,7 @@ def write_job(job: Job, place: Place, folder: Path) -> None:
         "start": str(job.start.absolute()) if job.start else None,
         "seed": job.seed,
         "code": plugins.expected(),
+        "dropped": list(job.dropped),
         "out": str(place.out.absolute()),
         "work": str(place.work.absolute()),
         "resources": place.resources.model_dump(mode="json"),
@@ -183,6 +184,7 @@ def read_job(folder: Path) -> tuple[Job, Place]:
         examples[True],
         Path(values["start"]) if values["start"] else None,
         values["seed"],
+        [tuple(one) for one in values["dropped"]],
     )
     resources = Resources.model_validate(values["resources"])
     return job, Place(Path(values["out"]), Path(values["work"]), resources, _tell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from croco.training import Example
+from croco.training import Example, LeftOut
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Fitted:
 
     examples: list[Example] = field(default_factory=list)
     cut: int = 0
-    dropped: list[tuple[str, str, str]] = field(default_factory=list)
+    dropped: list[LeftOut] = field(default_factory=list)
 
     @property
     def words(self) -> str:

@@ -23,7 +23,7 @@ from croco.training import Example, Job, Place, accelerating, nodes
 from croco.training import policy as weights
 from croco.training.checkpoints import FOLDER, keep_only, newest, step_of
 from croco.training.heads import collator, log_probs, project_responses_only
-from croco.training.lengths import fit
+from croco.training.lengths import Fitted, fit
 from croco.training.log import DATA, NAME, Log
 from croco.training.moved import refuse_unmoved, sums, trainable
 from croco.training.schedule import schedule, warmup_of
@@ -49,7 +49,7 @@ def train(job: Job, place: Place) -> list[Step]:
 
 def train_here(job: Job, place: Place) -> list[Step]:
     """`train` in this process, which may be one of several that work together."""
-    fitted = fit(job.examples, job.config.max_length)
+    fitted = referable(fit(job.examples, job.config.max_length), job.config.method)
     if fitted.words:
         log.warning("training: %s", fitted.words)
     if not fitted.examples:
@@ -65,14 +65,15 @@ def train_here(job: Job, place: Place) -> list[Step]:
         if main:
             keep_only(place.work, checkpoint)
         trainer.log_file = Log(place.work / NAME, upto, write=main)
-        heldout = fit(job.heldout, job.config.max_length).examples
+        heldout = referable(fit(job.heldout, job.config.max_length), job.config.method).examples
         if job.config.method == "dpo":
             trainer.examples = referred(trainer, fitted.examples)
             heldout = referred(trainer, heldout)
         trainer.add_callback(Watcher(trainer, job.config, heldout))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         data = {"examples": len(fitted.examples), "heldout": len(heldout)}
-        save(trainer, job, place, data | {"cut": fitted.cut, "dropped": fitted.dropped})
+        dropped = [*job.dropped, *fitted.dropped]
+        save(trainer, job, place, data | {"cut": fitted.cut, "dropped": dropped})
     steps: list[Step] = trainer.log_file.steps
     return steps
 
@@ -113,6 +114,17 @@ def tuner(job: Job, examples: Sequence[Any], place: Place) -> Any:
     if args.device.type == "cpu":
         project_responses_only(trainer.model.get_base_model() if peft_config else trainer.model)
     return trainer
+
+
+def referable(fitted: Fitted, method: str) -> Fitted:
+    """What has its reference's log-probabilities, where some have: the policy in training, which would give
+    the others theirs, need not be that reference."""
+    known = [one for one in fitted.examples if one.reference is not None]
+    if method == "sft" or not known:
+        return fitted
+    lacking = [one for one in fitted.examples if one.reference is None]
+    dropped = [(one.id, one.lang, "its reference is not known") for one in lacking]
+    return replace(fitted, examples=known, dropped=[*fitted.dropped, *dropped])
 
 
 def referred(trainer: Any, examples: list[Example]) -> list[Example]:
