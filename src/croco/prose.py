@@ -48,6 +48,7 @@ _INSIDE = re.compile(r"==|!=|:=|=>|->|\+=|-=|&&|\|\||::|</|/>|\(\)|\w\(\w*\)|\w\
 _CALL = re.compile(r"\w\(")
 _ENDING = ("{", "}", "):", ");", "};", "];", "];", "),", "],")
 _STATEMENT = re.compile(r"[=(){}\[\]<>\"']")
+_OPTION = re.compile(r"--?[A-Za-z]")
 #: What makes a token a web or mail address.
 _ADDRESS = re.compile(r"://|\bwww\.|\w@\w")
 #: Characters that stand inside words: apostrophes, hyphens, the Catalan dot, the Swedish colon.
@@ -133,7 +134,7 @@ def _read(line: str, seen: _Seen) -> None:
     before, ended = "", True
     for token in _spaced(line, seen).split():
         word = token.strip(_EDGE)
-        if not _is_word(word):
+        if not _is_word(word) or _OPTION.match(token):
             before = ""
         elif word.islower():
             # A capital letter at the beginning says nothing: the word goes with the one behind it.

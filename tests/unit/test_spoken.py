@@ -48,6 +48,7 @@ TOO_LITTLE = {
         '{"nombre": "Ana", "edad": 3}',
         "`npm install`",
         "pip install numpy",
+        "docker run -it ubuntu",
         "<b>hola</b>",
     ],
     "de": ["Ja.", "Johann Wolfgang von Goethe", "Ludwig van Beethoven"],
