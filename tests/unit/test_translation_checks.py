@@ -1,5 +1,7 @@
 """The checks of a translation: each one passing and failing, in several languages."""
 
+import time
+
 import pytest
 
 from croco.records import Draft, Failure, Turn
@@ -294,3 +296,13 @@ def test_each_turn_of_a_conversation_is_in_the_language(turns, fails):
     ]
     outcome = work._outcome(draft.key, parts, 1)
     assert (isinstance(outcome, Failure) and "language" in outcome.checks) == fails
+
+
+@pytest.mark.parametrize(
+    "beginning", ["\\[", "\\(", "\\begin{align}", "$$a", "{{", "%0", "%" + "0" * 9]
+)
+def test_spans_take_time_in_the_length_alone(beginning):
+    start = time.process_time()
+    spans(beginning * 10_000)
+    spans("%" + "0" * 20_000)
+    assert time.process_time() - start < 4

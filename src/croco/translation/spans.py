@@ -13,12 +13,13 @@ _INLINE = r"(?<!`)(?P<tick>`+)(?!`)(?:(?!\n\s*\n)[\s\S])+?(?<!`)(?P=tick)(?!`)"
 # In a pair of dollars the inner sides are no spaces and no word goes on outside. "$5 (or 10$)" is
 # money: an amount that a word follows.
 _DOLLARS = r"(?<![\w\\$])\$(?![\s$])(?!\d[\d.,]*\s+\(?[^\W\d_]{2})[^$\n]*?(?<![\s\\])\$(?![\w$])"
+# Bounded, so that time grows with a text's length alone: a model may write any number of beginnings.
 _LATEX = "|".join(
     [
-        r"\\begin\{(?P<env>[A-Za-z]+\*?)\}[\s\S]*?\\end\{(?P=env)\}",
-        r"(?<!\\)\$\$[\s\S]+?\$\$",
-        r"\\\[[\s\S]+?\\\]",
-        r"\\\([\s\S]+?\\\)",
+        r"\\begin\{(?P<env>[A-Za-z]+\*?)\}[\s\S]{0,3000}?\\end\{(?P=env)\}",
+        r"(?<!\\)\$\$[\s\S]{1,3000}?\$\$",
+        r"\\\[[\s\S]{1,3000}?\\\]",
+        r"\\\([\s\S]{1,3000}?\\\)",
         _DOLLARS,
     ]
 )
@@ -38,7 +39,7 @@ _PLACEHOLDER = "|".join(
         r"\{\{[^{}\n]*\}\}",
         r"\$\{[^{}\n]*\}",
         r"\{[\w.:\[\]-]*\}",
-        r"(?<![\d%])%(?:\(\w+\)|\d+\$)?[-+#0]*\d*(?:\.\d+)?[sdifgxr](?!\w)",
+        r"(?<![\d%])%(?:\(\w+\)|\d+\$)?[-+#0]{0,5}\d{0,9}(?:\.\d{1,9})?[sdifgxr](?!\w)",
         _TAG,
     ]
 )
