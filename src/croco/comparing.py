@@ -290,8 +290,8 @@ def _why(rows: Sequence[Comparison]) -> list[str]:
         return []
     said = ", ".join(f"{reason}: {count}" for reason, count in found.items())
     return [
-        f"judgments without a verdict, by reason: {said}; --set evaluate.judge.prompt.retries=3 asks for"
-        " these alone again"
+        f"judgments without a verdict, by reason: {said}; a higher retries, as by --set"
+        " evaluate.judge.prompt.retries=3 asks for these alone again"
     ]
 
 

@@ -44,10 +44,10 @@ def _before(tokenizer: Any, found: Completion, opened: int, markers: Markers) ->
     if not answer:
         return len(ids)
     place = found.whole.rfind(answer)
-    start = place if place >= 0 else len(found.whole) - len(answer)
+    before = found.whole[: place if place >= 0 else len(found.whole) - len(answer)].rstrip()
     return bisect_left(
         range(len(ids)),
-        start - opened,
+        len(before) - opened,
         key=lambda count: len(answer_text(tokenizer, ids[:count], markers=markers)),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from croco import models
-from croco.control import applied, control_of, parted_ids
+from croco.control import BREAK, applied, control_of, parted_ids
 from croco.errors import StopError
 from croco.models import ModelRef
 from croco.reasoning import KNOWN, Markers
@@ -68,9 +68,16 @@ def document_ids(tokenizer: Any, text: str) -> list[int]:
     return [first, *ids]
 
 
-def answer_ids(tokenizer: Any, text: str, finished: bool) -> list[int]:
-    """An answer of which only the text is known; with the end of turn if it came to its end."""
-    return as_text(tokenizer, text) + [end_of_turn(tokenizer)] * finished
+def answer_ids(tokenizer: Any, text: str, finished: bool, markers: Markers = ()) -> list[int]:
+    """An answer of which only the text is known; with the end of turn if it came to its end.
+
+    What spells a special token is text, but for `markers` that enclose the reasoning before the answer.
+    """
+    parted = control_of(tokenizer).parted(text)
+    shown = sorted(marker_ids(tokenizer, tuple((one, other) for one, other in markers)))
+    for name in tokenizer.convert_ids_to_tokens(shown):
+        parted = parted.replace(f"{name[0]}{BREAK}{name[1:]}", name)
+    return parted_ids(tokenizer, parted) + [end_of_turn(tokenizer)] * finished
 
 
 def answer_text(

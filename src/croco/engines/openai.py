@@ -211,7 +211,8 @@ class OpenAIEngine:
         own, finished = self._sampling, found.finish_reason == "stop"
         written = found.whole or found.text
         opening = opening_of(self._tokenizer, asked, own.markers)
-        ids = answer_ids(self._tokenizer, written.removeprefix(opening), finished)
+        markers = own.markers if found.whole else ()
+        ids = answer_ids(self._tokenizer, written.removeprefix(opening), finished, markers)
         again = completion(
             self._tokenizer, asked, ids, found.finish_reason, self._ends, (), own.markers
         )

@@ -96,7 +96,8 @@ class _Encoder:
         text = row.said(place).removeprefix(opening)
         body = self._body(ids, text, finished)
         if body is None:
-            return answer_ids(self.tokenizer, text, finished)
+            markers = self.markers if text != row.texts[place] else ()
+            return answer_ids(self.tokenizer, text, finished, markers)
         end = turn_end(self.tokenizer)
         return body + [ids[-1] if end is None else end] * finished
 
