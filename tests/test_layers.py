@@ -29,7 +29,7 @@ LAYERS = [
         "sealing",
         "kept",
     },
-    {"strategies", "selection", "calibration", "stats", "intervals", "length", "wording"},
+    {"strategies", "selection", "calibration", "stats", "intervals", "length", "wording", "asked"},
     {"contamination"},
     {"comparing"},
     {"paired"},

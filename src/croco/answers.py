@@ -6,17 +6,32 @@ JSON Lines with `id`, `lang`, and `response` (a text) or `responses` (several), 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from croco.datafiles import FileRef, is_text, lines_of, prompt_of, read_prompts, refer
+from croco.asked import digest, text_of_turns
+from croco.datafiles import FileRef, is_text, lines_of, prompt_of, read_placed, refer
 from croco.errors import DataError, RecipeError
 from croco.languages import checked_tag
 from croco.reasoning import KNOWN, Markers, separate
 from croco.records import Key, Prompt, Responses, Turn
 from croco.schemas import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt, and where it is."""
+
+    prompt: Prompt
+    where: str
+
+    def is_as(self, other: Asked) -> bool:
+        """Whether both ask the same."""
+        chats = (text_of_turns(one.prompt.chat) for one in (self, other))
+        return len({*map(digest, chats)}) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,33 @@ def refer_rows(names: Sequence[str], folder: Path) -> list[FileRef]:
     return found
 
 
+def refer_beside(names: Sequence[str], folder: Path) -> list[FileRef]:
+    """The prompts that sealed answers were made from, by what their stage says of its inputs.
+
+    None of files that no stage sealed, and of stages whose prompts are no longer there.
+    """
+    found: dict[Path, list[FileRef]] = {}
+    for name in names:
+        path = (folder / Path(name).expanduser()).resolve()
+        stage = path if path.is_dir() else path.parent
+        identity = _input_of(stage / "stage.json", "prompts")
+        if identity and (path.is_dir() or path.suffix == ".parquet"):
+            prompts = stage.parent / identity
+            found[prompts] = [
+                refer(str(shard), folder) for shard in sorted(prompts.glob("shard-*.parquet"))
+            ]
+    return [file for files in found.values() for file in files]
+
+
+def _input_of(description: Path, name: str) -> str:
+    """The identity of a stage's input, as its folder describes it; "" where it does not."""
+    try:
+        found = json.loads(description.read_text("utf-8"))["recipe"]["inputs"][name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 def read_answers(files: Sequence[FileRef], markers: Markers = KNOWN) -> dict[Key, Answered]:
     """All answers by key, separated from their reasoning.
 
@@ -60,17 +102,21 @@ def read_answers(files: Sequence[FileRef], markers: Markers = KNOWN) -> dict[Key
     return found
 
 
-def read_asked(files: Sequence[FileRef]) -> dict[Key, Prompt]:
-    """Prompts by key, from JSON Lines or from the shards of a stage that read or translated them."""
+def read_asked(files: Sequence[FileRef]) -> dict[Key, list[Asked]]:
+    """Prompts by key, from JSON Lines or from the shards of a stage that read or translated them.
+
+    A key that several files have has a prompt for each: only who needs it can tell whether they agree.
+    """
     plain = [file for file in files if file.path.suffix != ".parquet"]
-    found = {row.key: row for row in read_prompts(plain)}
+    found: dict[Key, list[Asked]] = {}
+    for where, row in read_placed(plain):
+        found.setdefault(row.key, []).append(Asked(row, where))
     for file in files:
         if file not in plain:
-            for row in _rows(file, "prompt"):
-                before = [Turn(**turn) for turn in row["before"]]
-                found[row["id"], row["lang"]] = Prompt(
-                    row["id"], row["lang"], row["prompt"], before
-                )
+            for number, values in enumerate(_rows(file, "prompt"), 1):
+                before = [Turn(**turn) for turn in values.get("before") or []]
+                row = Prompt(values["id"], values["lang"], values["prompt"], before)
+                found.setdefault(row.key, []).append(Asked(row, f"{file.label}: row {number}"))
     return found
 
 
@@ -121,8 +167,8 @@ def _separated(row: Responses, markers: Markers) -> Responses:
 
 
 def _shard(file: FileRef) -> Iterator[Answered]:
-    for row in _rows(file, "texts"):
-        yield Answered(decode(Responses, row), None, file.label)
+    for number, row in enumerate(_rows(file, "texts"), 1):
+        yield Answered(decode(Responses, row), None, f"{file.label}: row {number}")
 
 
 def _rows(file: FileRef, wanted: str) -> list[dict[str, Any]]:

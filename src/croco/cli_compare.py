@@ -118,18 +118,17 @@ def _recipe(
     """The recipe of a comparison, but for its name."""
     sides = [_side(one, home) for one in (a, b)]
     asked = [str(path.resolve()) for path in prompts]
-    asked += [one for one in dict.fromkeys(sides[0][1] + sides[1][1]) if one not in asked]
     return {
         "languages": languages,
-        "compare": {"base": [sides[0][0]], "tuned": [sides[1][0]], "prompts": asked},
+        "compare": {"base": [sides[0]], "tuned": [sides[1]], "prompts": asked},
         **_evaluation(judge),
     }
 
 
-def _side(name: str, home: Path) -> tuple[str, list[str]]:
-    """A side as a path, and where it is a run's the path of its prompts."""
+def _side(name: str, home: Path) -> str:
+    """A side as a path."""
     if Path(name).exists():
-        return str(Path(name).resolve()), []
+        return str(Path(name).resolve())
     run, _, arm = name.rpartition("/")
     if not run:
         raise RecipeError(
@@ -138,7 +137,7 @@ def _side(name: str, home: Path) -> tuple[str, list[str]]:
     return _of_run(run, arm, home)
 
 
-def _of_run(name: str, arm: str, home: Path) -> tuple[str, list[str]]:
+def _of_run(name: str, arm: str, home: Path) -> str:
     from croco import pipeline
     from croco.runs import Run
 
@@ -149,13 +148,10 @@ def _of_run(name: str, arm: str, home: Path) -> tuple[str, list[str]]:
     if stage is None:
         known = [one.removesuffix(".sample") for one in stages if one.endswith(".sample")]
         raise RecipeError(f"run {name!r} has no answers of {arm!r}: known are {', '.join(known)}")
-    paths = []
     for one in (stage, stage.inputs["prompts"]):
-        artifact = run.store.artifact(one)
-        if artifact.owed():
+        if run.store.artifact(one).owed():
             raise RecipeError(f"run {name!r} still owes {one.name!r}: run it first")
-        paths.append(str(artifact.root.resolve()))
-    return paths[0], paths[1:]
+    return str(run.store.artifact(stage).root.resolve())
 
 
 def _figures(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from croco.answers import refer_rows
+from croco.answers import refer_beside, refer_rows
 from croco.building import stage_of
 from croco.evaluating import judged, spoken
 from croco.recipe import Comparison
@@ -18,8 +18,12 @@ def build_comparison(recipe: Comparison) -> dict[str, Stage]:
         "base": refer_rows(sides.base, recipe.folder),
         "tuned": refer_rows(sides.tuned, recipe.folder),
     }
+    known = [
+        *refer_rows(sides.prompts, recipe.folder),
+        *refer_beside([*sides.base, *sides.tuned], recipe.folder),
+    ]
     asked = answers.PromptsConfig(
-        **files, prompts=refer_rows(sides.prompts, recipe.folder), languages=languages
+        **files, prompts=list({file.path: file for file in known}.values()), languages=languages
     )
     prompts = stage_of(recipe, "prompts", answers.prompts, asked, Prompt, {}, shards=shards)
     base, tuned = (

@@ -114,6 +114,11 @@ def read_prompts(
     return list(_unique(Prompt, [one for file in files for one in file.located(languages)]))
 
 
+def read_placed(files: Sequence[PromptFiles]) -> list[tuple[str, Prompt]]:
+    """All prompts of some files, each with its place; DataError as `read_prompts`."""
+    return list(_placed(Prompt, [one for file in files for one in file.located(None)]))
+
+
 def read_preferences(files: Sequence[FileRef], lang: str | None = None) -> list[Preference]:
     """All preference pairs of some files; DataError names the file and line of the first bad row.
 
@@ -133,6 +138,13 @@ def read_sentences(files: Sequence[FileRef]) -> list[Sentence]:
 
 
 def _unique(kind: type[Row], files: Sequence[Located], numbered: bool = False) -> Iterator[Row]:
+    return (row for _, row in _placed(kind, files, numbered))
+
+
+def _placed(
+    kind: type[Row], files: Sequence[Located], numbered: bool = False
+) -> Iterator[tuple[str, Row]]:
+    """All rows with their places; DataError where one is bad or its key is there twice."""
     seen: dict[Key, str] = {}
     for file in files:
         for where, values in _parquet(file) if file.path.suffix == ".parquet" else lines_of(file):
@@ -147,7 +159,7 @@ def _unique(kind: type[Row], files: Sequence[Located], numbered: bool = False) -
                     f"{where}: (id, lang) {row.key} stands already at {seen[row.key]}: keep one of them"
                 )
             seen[row.key] = where
-            yield row
+            yield where, row
 
 
 def _parquet(file: Located) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -135,6 +135,44 @@ def test_two_arms_of_a_run_are_compared(croco, recipes, files):
     assert found["average"]["win_rate"]["ci"][0] > 0.5
 
 
+def test_answers_to_different_prompts_are_refused_with_both_places(croco, files):
+    """By the prompts beside the answers, those of files, and what the answers of a run were asked."""
+    asked = [{k: row[k] for k in ("id", "lang", "prompt")} for row in files.rows["a"]]
+    asked[3]["prompt"] = "quite another one"
+    files.write("prompts.jsonl", "".join(json.dumps(row) + "\n" for row in asked))
+    given = files.args("--prompts", "prompts.jsonl")
+    refused(croco(*given), "a.jsonl:4", "prompts.jsonl:4")
+    for row in files.rows["a"]:
+        del row["prompt"]
+    refused(croco(*files.args("--prompts", "prompts.jsonl")), "b.jsonl:4", "prompts.jsonl:4")
+    system = [{"role": "system", "content": "Be brief."}]
+    for row in files.rows["b"]:
+        row["messages"] = [*system, {"role": "user", "content": row.pop("prompt")}]
+    refused(croco(*files.args("--prompts", "prompts.jsonl")), "b.jsonl:1", "prompts.jsonl:1")
+    assert not list(files.folder.glob("store/*/shard-*"))
+
+
+def test_runs_that_were_asked_other_prompts_are_refused(croco, recipes, files, tmp_path):
+    recipe = ["run", recipes / "fake.yaml", "--until", "base.sample", "--set"]
+    held = [{"id": f"h{k}", "lang": "en", "prompt": f"the {k} of the day"} for k in range(3)]
+    for name in ("one", "two"):
+        files.write(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in held))
+        held[1]["prompt"] = "the other one"
+        own = f"prompts.heldout=[{tmp_path / name}.jsonl]"
+        croco(*recipe, own, "--set", f"name={name}", "--set", "languages=[en]", check=0)
+    done = croco("compare", "one/base", "two/base", "--judge", "judge.yaml")
+    refused(done, "the prompt of ('h1', 'en') is not the same", "row 2")
+    # The same by the paths of what the runs sealed, and of a file against a run.
+    paths = ["runs/one/base.sample", "runs/two/base.sample"]
+    refused(croco("compare", *paths, "--judge", "judge.yaml"), "('h1', 'en')")
+    answers = [{**row, "response": "x"} for row in held]
+    files.write("own.jsonl", "".join(json.dumps(row) + "\n" for row in answers))
+    done = croco("compare", "one/base", "own.jsonl", "--judge", "judge.yaml")
+    refused(done, "own.jsonl:2", "row 2")
+    croco("compare", "two/base", "own.jsonl", "--judge", "judge.yaml", check=0)
+    croco("compare", *paths[:1] * 2, "--judge", "judge.yaml", check=0)
+
+
 def test_a_recipe_judges_by_its_own_judge(croco, recipes, files):
     done = croco(*files.args("--json")[:-3], "--judge", recipes / "fake.yaml", "--json", check=0)
     assert figures(done)["languages"]["es"]["win_rate"]["rate"] > 0.9

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from croco.pairing.asked import NONE, digest, digests, text_of_turns, texts_of_turns
+from croco.asked import NONE, digest, digests, text_of_turns, texts_of_turns
 from croco.pairing.values import FORM
 
 TURN = st.fixed_dictionaries(

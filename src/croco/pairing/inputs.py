@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.arrays import Ints
+from croco.asked import digests
 from croco.languages import checked_tag
-from croco.pairing.asked import digests
 
 NO_ID, NO_LANG, BAD_LANG = "no id", "no lang", "lang is not a BCP-47 tag"
 NO_TEXT, NO_REWARD, NOT_FINITE = "no response", "no reward", "reward is not a finite number"

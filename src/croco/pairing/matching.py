@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from croco.arrays import Bools, Ints
-from croco.pairing.asked import NONE
+from croco.asked import NONE
 from croco.pairing.facts import Facts
 from croco.pairing.prompts import Prompts
 from croco.pairing.spool import Places

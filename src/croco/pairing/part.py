@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from croco.arrays import Ints
-from croco.pairing.asked import NONE
+from croco.asked import NONE
 from croco.pairing.build import BARRED, Built
 from croco.pairing.facts import Facts
 from croco.pairing.prompts import Prompts

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from croco.asked import digest, text_of_turns
 from croco.errors import DataError
 from croco.languages import checked_tag
-from croco.pairing.asked import digest, text_of_turns
 from croco.pairing.sources import SUFFIXES
 from croco.pairing.spool import Spool
 from croco.pairing.values import prompt_of, whole_text

@@ -22,8 +22,8 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from croco.arrays import Ints
+from croco.asked import texts_of_turns
 from croco.errors import DataError
-from croco.pairing.asked import texts_of_turns
 from croco.pairing.values import FORM, are_whole, canonical
 
 BLOCK = 8 * 2**20

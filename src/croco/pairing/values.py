@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from croco.asked import text_of_turns
 from croco.datafiles import is_text
-from croco.pairing.asked import text_of_turns
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 #: The columns that are understood, and the types they are read as.
