@@ -36,7 +36,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "reference": 2,
     "train": 4,
     "language": 2,
-    "report": 7,
+    "report": 8,
     "benchmark": 2,
 }
 

@@ -181,7 +181,10 @@ def _print(figures: dict[str, Any], tuned: str, base: str) -> None:
     for heading in COLUMNS:
         table.add_column(heading, justify="right")
     for lang, own in figures["languages"].items():
-        table.add_row(escape(lang), *(escape(_cell(own, key)) for key in COLUMNS.values()))
+        over = (
+            f" of {', '.join(own['languages'])}" if own.get("lacking") and own["languages"] else ""
+        )
+        table.add_row(escape(lang + over), *(escape(_cell(own, key)) for key in COLUMNS.values()))
     console.print(table)
     for note in figures["notes"]:
         console.print(escape(note))

@@ -97,7 +97,8 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The figures of one language, or their average over `languages` (`lang` is then "mul").
+    """The figures of one language, or their average over `languages` (`lang` is then "mul"). Languages
+    that were asked for and have no figure are `lacking`.
 
     `answers` are tuned's that were judged. Wins, ties and losses count judgments of comparisons that
     have a value; `unparseable` counts comparisons without one, of all `comparisons`, and `missing` the
@@ -138,6 +139,7 @@ class Judged:
     in_language_answers: int = 0
     language_alone: Interval = NOTHING
     languages: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     missing: dict[str, int] = field(default_factory=dict)
     left_out: Unmet = (0, 0)
@@ -148,17 +150,39 @@ def judged(
     seed: int,
     resamples: int = RESAMPLES,
     trained: Collection[str] | None = None,
+    asked: Collection[str] = (),
 ) -> dict[str, Judged]:
-    """The figures by `scopes`: per language, and averaged over the trained and the other languages."""
+    """The figures by `scopes`: per language, and averaged over the trained and the other languages.
+
+    `asked` are languages that have figures even where no row is left of them: counts of zero.
+    """
     rows = sorted(rows, key=lambda row: (row.lang, row.id, row.answer, row.lengths, row.verdicts))
-    groups = scopes({row.lang for row in rows}, trained) or {MULTIPLE: []}
+    groups = scopes({row.lang for row in rows} | {*asked}, trained) or {MULTIPLE: []}
     return {
-        lang: replace(
-            _judged(lang, [row for row in rows if row.lang in own], seed, resamples),
-            languages=tuple(own),
-        )
+        lang: _of_scope(lang, own, [row for row in rows if row.lang in own], seed, resamples)
         for lang, own in groups.items()
     }
+
+
+def _of_scope(
+    lang: str, own: Sequence[str], rows: list[Comparison], seed: int, resamples: int
+) -> Judged:
+    """A scope's figures, all over the same languages."""
+    found = _judged(lang, rows, seed, resamples)
+    plain, adjusted = values_of(rows), values_of(rows, _adjusted)
+    lacking = tuple(one for one in own if one not in plain)
+    notes = [
+        f"the average is over {', '.join(sorted(plain))} alone: {', '.join(lacking)} has no figure"
+    ]
+    notes = notes if lacking and plain else []
+    if unknown := sorted(plain.keys() - adjusted.keys()) if adjusted else []:
+        nothing = Interval(NAN, NAN, NAN)
+        found = replace(found, language_adjusted=nothing)
+        notes.append(
+            f"there is no language-adjusted average: nobody identified the answers in {', '.join(unknown)}"
+        )
+    languages = tuple(one for one in own if one in plain)
+    return replace(found, languages=languages, lacking=lacking, notes=[*notes, *found.notes])
 
 
 def scopes(languages: Collection[str], trained: Collection[str] | None) -> dict[str, list[str]]:

@@ -78,10 +78,12 @@ def compare(
     tuned: Answered,
     seed: int,
     trained: Collection[str] | None = None,
+    asked: Collection[str] = (),
 ) -> list[Metric]:
     """The arm's metrics by `scopes`: languages in sorted order, and averages; None: all were `trained`.
 
-    One that has no value in a language, or in any, is left out there.
+    One that has no value in a language, or in any, is left out there; an average says over which
+    languages it is, and which of those that were `asked` for it lacks.
     """
     found = [row for name, rate in RATES.items() for row in _rates(arm, name, rate, judged)]
     both = base.responses.keys() & tuned.responses.keys()
@@ -93,13 +95,24 @@ def compare(
         known = {key: pair for key, pair in sides.items() if all(map(_any_known, pair))}
         for lang, own in scopes({key[1] for key in known}, trained).items():
             chosen = {key: pair for key, pair in known.items() if key[1] in own}
-            found.append(_metric(arm, lang, name, chosen, tuned.responses, seed))
+            metric = _metric(arm, lang, name, chosen, tuned.responses, seed)
+            found.append(replace(metric, languages=own if lang in AVERAGES else []))
+    every = scopes({*asked} | {row.lang for row in found} - {*AVERAGES}, trained)
     marked = {MULTIPLE: True, UNTRAINED: False}
     return [
-        replace(row, trained=marked.get(row.lang, is_trained(row.lang, trained))) for row in found
+        replace(
+            row,
+            trained=marked.get(row.lang, is_trained(row.lang, trained)),
+            lacking=[one for one in every[row.lang] if one not in row.languages]
+            if row.lang in AVERAGES
+            else [],
+        )
+        for row in found
     ]
 
 
+#: The languages of averages.
+AVERAGES = (MULTIPLE, UNTRAINED)
 #: The judged rates, by the metric's name; the base's is one half.
 RATES = {
     "win_rate": "win_rate",
@@ -119,7 +132,9 @@ def _rates(arm: str, name: str, rate: str, judged: Mapping[str, Judged]) -> Iter
             among = rate == "in_language"
             n = own.in_language_answers if among else own.answers
             prompts = own.in_language_prompts if among else own.prompts
-            yield Metric(arm, lang, name, 0.5, found.mean, delta, ci, n, prompts)
+            metric = Metric(arm, lang, name, 0.5, found.mean, delta, ci, n, prompts)
+            over = [one for one in own.languages if math.isfinite(getattr(judged[one], rate).mean)]
+            yield replace(metric, languages=over if lang in AVERAGES else [])
 
 
 def _metric(

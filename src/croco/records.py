@@ -387,7 +387,8 @@ class Metric:
     """One measured figure of an arm against the base, with a 95 % interval of `delta`.
 
     `lang` is `mul` for the average over languages that were trained, `UNTRAINED` for that over the
-    others, which have `trained` false. `n` counts responses, `prompts` the clusters.
+    others, which have `trained` false. `n` counts responses, `prompts` the clusters. `languages` are those
+    of an average, `lacking` those that were asked for and have no value of this kind.
     """
 
     arm: str
@@ -400,6 +401,8 @@ class Metric:
     n: int
     prompts: int
     trained: bool = True
+    languages: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,78 @@ def test_what_only_one_side_has_is_said(croco, files):
     assert found["languages"]["es"]["prompts"] == 11
 
 
+FAILING = """
+def brevity(*, lang, prompt, response):
+    if lang == "es" or prompt.endswith(" 7"):
+        raise ValueError("no judgment of this")
+    return -float(len(response))
+"""
+
+
+def test_failed_rows_are_counted_and_an_average_names_its_languages(croco, files):
+    for rows in files.rows.values():
+        rows += [{**row, "lang": "ga"} for row in rows if row["lang"] == "en"]
+    files.write("mine.py", FAILING)
+    judge = {"kind": "function", "function": "mine:brevity"}
+    files.write("judge.yaml", yaml.safe_dump({"judge": judge, "identifier": "fake"}))
+    given = files.args("--set", "allow_failed=0.5")
+    found = json.loads(croco(*given, "--json", check=0).stdout)
+    own = found["comparisons"]["tuned"]
+    assert list(own["languages"]) == ["en", "es", "ga", "average"]
+    assert found["failed"] == {"tuned.judge": {"en": 1, "es": 12, "ga": 1}}
+    spanish, average = own["languages"]["es"], own["languages"]["average"]
+    assert (spanish["prompts"], spanish["win_rate"]["rate"]) == (0, None)
+    assert (average["languages"], average["lacking"]) == (["en", "ga"], ["es"])
+    assert average["prompts"] == 11
+    assert {"en: 1 of 12", "es: 12 of 12", "ga: 1 of 12"} <= {
+        note.partition(" prompts failed in tuned.judge")[0] for note in own["notes"]
+    }
+    assert found["arms"]["tuned"]["average"]["win_rate"]["lacking"] == ["es"]
+    assert found["arms"]["tuned"]["average"]["language_fidelity"]["lacking"] == []
+    table = croco(*given, check=0)
+    assert "average of en, ga" in table.stdout
+    text = (files.folder / table.stderr.splitlines()[-1]).read_text()
+    assert "Averaged over en, ga, tuned wins" in text
+    assert "average of en, ga" in text
+
+
+def test_a_language_without_any_verdict_is_named(croco, files):
+    judge = {"kind": "pairwise", "prompt": {**JUDGE["judge"]["prompt"], "engine": "mine:Silent"}}
+    files.write("mine.py", SILENT)
+    files.write("judge.yaml", yaml.safe_dump({**JUDGE, "judge": judge}))
+    own = figures(croco(*files.args("--json"), check=0))["languages"]
+    assert own["es"]["unparseable"] == 12
+    assert (own["average"]["languages"], own["average"]["lacking"]) == (["en"], ["es"])
+    assert own["average"]["win_rate"] == own["en"]["win_rate"]
+
+
+SILENT = """
+from croco.engines import Reply
+from croco.engines.fake_judge import FakeJudge
+from croco.records import Completion
+
+
+class Silent(FakeJudge):
+    def _judged(self, request):
+        if "qué" not in request.chat[-1]["content"]:
+            return super()._judged(request)
+        said = [Completion("Hard to say.", [], "stop")]
+        return Reply(request, self.encode(request.chat), said)
+"""
+
+
+@pytest.mark.parametrize("lang", ["de", "ga"])
+def test_a_language_that_is_asked_for_and_not_there_is_refused(croco, files, lang):
+    files.rows["a"].append({"id": "p0", "lang": "ga", "prompt": "x", "response": "ga:x"})
+    done = croco(*files.args("--lang", "es", "--lang", lang))
+    refused(done, f"no answers in '{lang}'", "a.jsonl" if lang == "de" else "b.jsonl")
+    assert not list(files.folder.glob("store/*/shard-*"))
+    assert list(figures(croco(*files.args("--json", "--lang", "es"), check=0))["languages"]) == [
+        "es",
+        "average",
+    ]
+
+
 def test_two_arms_of_a_run_are_compared(croco, recipes, files):
     croco("run", recipes / "fake.yaml", "--until", "base.sample", check=0)
     unfinished = croco("compare", "fake/base", "fake/dpo-monolingual", "--judge", "judge.yaml")

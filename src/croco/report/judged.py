@@ -57,7 +57,8 @@ def _figures(found: Mapping[str, Judged]) -> dict[str, Any]:
 
 
 def _language(own: Judged) -> dict[str, Any]:
-    return {
+    averaged = {"languages": [*own.languages], "lacking": [*own.lacking]}
+    return (averaged if own.lang in AVERAGES else {}) | {
         "prompts": own.prompts,
         "comparisons": own.comparisons,
         "wins": own.wins,

@@ -39,7 +39,7 @@ def rate_plot(found: Mapping[str, Judged], name: str) -> str:
                 shown = None if k in named else label
                 axis.plot([rate.mean], [at], MARKERS[k], label=shown, **style)
                 named.add(k)
-        axis.set_yticks(range(len(found)), [lang_name(lang) for lang in found])
+        axis.set_yticks(range(len(found)), [_label(own) for own in found.values()])
         axis.set_ylim(len(found) - 0.45, -0.55)
         axis.set_xlim(0, 1)
         axis.tick_params(axis="y", length=0)
@@ -47,6 +47,12 @@ def rate_plot(found: Mapping[str, Judged], name: str) -> str:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return _svg(figure, name, "Win rates per language with their intervals")
+
+
+def _label(own: Judged) -> str:
+    """A language's name; an average that lacks languages names its own."""
+    over = f" of {', '.join(own.languages)}" if own.languages and own.lacking else ""
+    return f"{lang_name(own.lang)}{over}"
 
 
 def length_plot(rows: Sequence[Comparison], name: str) -> str:

@@ -17,7 +17,8 @@ NOT_TRAINED = "(not trained)"
 def summary(metrics: Sequence[Metric]) -> dict[str, Any]:
     """Arms -> language -> metric; NaN becomes None, which JSON can say.
 
-    `ci` is the 95 % interval of `delta`. `untrained` are the languages of `arms` that were not trained.
+    `ci` is the 95 % interval of `delta`; an average has its `languages`, and those that it is `lacking`
+    of those that were asked for. `untrained` are the languages of `arms` that were not trained.
     """
     arms: dict[str, Any] = {}
     for row in metrics:
@@ -27,7 +28,7 @@ def summary(metrics: Sequence[Metric]) -> dict[str, Any]:
             "delta": _known(row.delta),
             "ci": [_known(bound) for bound in row.ci],
             "n": row.n,
-        }
+        } | ({"languages": row.languages, "lacking": row.lacking} if row.languages else {})
     untrained = {row.lang for row in metrics if not row.trained} - {UNTRAINED}
     return {"arms": arms, "untrained": sorted(untrained)}
 
@@ -38,9 +39,13 @@ def lang_name(lang: str) -> str:
 
 
 def row_name(row: Metric) -> str:
-    """A figure's language as people read it, marked where it was not trained."""
+    """A figure's language as people read it, marked where it was not trained.
+
+    An average that lacks languages which were asked for names its own.
+    """
     plain = row.trained or row.lang == UNTRAINED
-    return lang_name(row.lang) if plain else f"{row.lang} {NOT_TRAINED}"
+    over = f" of {', '.join(row.languages)}" if row.lacking else ""
+    return f"{lang_name(row.lang)}{over}" if plain else f"{row.lang} {NOT_TRAINED}"
 
 
 def _known(value: float) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from croco.comparing import Comparison, Judged, Unmet, judged, scopes, values_of
+from croco.comparing import Comparison, Judged, Unmet, judged, values_of
 from croco.metrics import Answered, comparisons, unmet
 from croco.records import Key, Prompt
 from croco.report.page import Answers
@@ -45,20 +45,23 @@ def arm_of(
     kind: str,
     seed: int,
     trained: Collection[str] | None = None,
+    asked: Collection[str] = (),
 ) -> Arm:
-    """An arm, with what its judge said of it."""
+    """An arm, with what its judge said of it in the languages that were `asked` for."""
     tuned = answered(inputs, name, kind)
     verdicts = list(inputs[f"{name}.judge"].rows())
     rows = comparisons(verdicts, base, tuned)
-    figures, alone = judged(rows, seed, trained=trained), unmet(verdicts, base, tuned)
-    for scope, own in scopes({row.lang for row in rows}, trained).items():
-        figures[scope] = _with_unmet(figures[scope], [alone[lang] for lang in own])
+    alone = unmet(verdicts, base, tuned)
+    figures = judged(rows, seed, trained=trained, asked=asked)
+    for scope, found in figures.items():
+        counts = [alone.get(lang, (0, 0)) for lang in (*found.languages, *found.lacking)]
+        figures[scope] = _with_unmet(found, counts)
     return Arm(name, base, tuned, rows, figures)
 
 
 def _with_unmet(found: Judged, counts: Sequence[Unmet]) -> Judged:
     """The figures with how many answers were compared with none, which a statement says too."""
-    base, tuned = (sum(side) for side in zip(*counts, strict=True))
+    base, tuned = (sum(count[k] for count in counts) for k in range(2))
     if not base and not tuned:
         return found
     note = (

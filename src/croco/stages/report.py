@@ -69,11 +69,12 @@ def report(config: Config, context: Context) -> list[Metric]:
     seed = config.recipe["seed"]
     base = answered(inputs, "base", "sample")
     trained = config.recipe["languages"]
-    judged = {arm: arm_of(inputs, arm, base, "sample", seed, trained) for arm in arms}
+    wanted = sorted({*trained, *config.recipe["evaluate"]["languages"]})
+    judged = {arm: arm_of(inputs, arm, base, "sample", seed, trained, wanted) for arm in arms}
     metrics = [
         row
         for arm, own in judged.items()
-        for row in compare(arm, own.figures, base, own.tuned, seed, trained)
+        for row in compare(arm, own.figures, base, own.tuned, seed, trained, wanted)
     ]
     translations = [one for name in TRANSLATED for one in _translation(inputs, name)]
     usage = _usage(inputs)
@@ -119,20 +120,30 @@ def _in_words(metrics: list[Metric]) -> str:
         win, own, fidelity = (found.get((arm, lang, metric)) for metric in NAMED)
         if win is None or fidelity is None:  # rows may fail, all of them too
             continue
-        sentences.append(
-            f"{arm}: averaged over {AVERAGES[lang]}, the tuned policy wins {win.tuned:.2f} of"
-            f" comparisons with the base ({delta(win)} from 0.5),{_among(own)} and answers in the prompt's"
-            " language in"
-            f" {fidelity.tuned:.2f} of cases where the base does in {fidelity.base:.2f}"
-            f" ({delta(fidelity)}); {win.n} answers to {win.prompts} held-out prompts."
+        wins = f"the tuned policy wins {win.tuned:.2f} of comparisons with the base ({delta(win)} from 0.5)"
+        spoken = (
+            f"answers in the prompt's language in {fidelity.tuned:.2f} of cases where the base does in"
+            f" {fidelity.base:.2f} ({delta(fidelity)})"
         )
+        count = f"{win.n} answers to {win.prompts} held-out prompts."
+        wins += _among(own) if own and own.languages == win.languages else ""
+        if win.languages == fidelity.languages:
+            sentences.append(f"{arm}: averaged over {_over(win)}, {wins} and {spoken}; {count}")
+        else:  # a sentence for each, since they are not of the same languages
+            sentences.append(f"{arm}: averaged over {_over(win)}, {wins}; {count}")
+            sentences.append(f"{arm}: averaged over {_over(fidelity)}, it {spoken}.")
     return " ".join(sentences)
 
 
-def _among(own: Metric | None) -> str:
-    return (
-        f" {own.tuned:.2f} of those in which both answer in the prompt's language," if own else ""
-    )
+def _among(own: Metric) -> str:
+    return f", {own.tuned:.2f} of those in which both answer in the prompt's language"
+
+
+def _over(row: Metric) -> str:
+    """Over which languages an average is, by name where some of those that were asked for are lacking."""
+    if not row.lacking:
+        return AVERAGES[row.lang]
+    return f"{', '.join(row.languages)} (nothing is known in {', '.join(row.lacking)})"
 
 
 def _pools(one: Round) -> Iterator[Pool]:
