@@ -24,10 +24,10 @@ from croco.training import accelerating
 VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "answers": 2,
     "translate": 3,
-    "sample": 4,
+    "sample": 5,
     "reward": 5,
     "score": 5,
-    "pair": 6,
+    "pair": 7,
     "encode": 5,
     "judge": 6,
     "audit": 8,

@@ -143,7 +143,8 @@ class Responses(Keyed):
     the sampled ids as they are, reasoning included; they end with the end-of-turn token exactly when the
     finish reason is "stop". `prompt_ids` are the ids the model was given. `policy` is the model
     that wrote them; empty where an older version did not write it down. `prompt_tokens` and
-    `completion_tokens` are what a server counted for the row, 0 where none did.
+    `completion_tokens` are what a server counted for the row, 0 where none did. `special` counts the
+    special tokens before the end of each answer, which its text leaves out (empty: nobody looked).
     """
 
     id: str
@@ -157,6 +158,7 @@ class Responses(Keyed):
     completion_tokens: int = 0
     whole: list[str] = field(default_factory=list)
     reasoning_tokens: list[int] = field(default_factory=list)
+    special: list[int] = field(default_factory=list)
 
     def said(self, place: int) -> str:
         """All that the model wrote as one of the samples, reasoning included."""
@@ -220,6 +222,7 @@ class Pairs(Keyed):
     `scores` are those of all responses, by language and place, `barred` who was kept from a side.
     `refused` are reasons of pairs that were picked and then refused. `raw` holds the languages of
     chosen and rejected as uncalibrated rewards would have had them, where rewards are calibrated.
+    `special` counts the responses with special tokens inside, which stand in no pair.
     `untold` counts the responses that passed a language filter since their language cannot be told. `top`
     is the best response that may be chosen, which SFT trains on whether or not there is a pair; None where
     none may.
@@ -244,6 +247,7 @@ class Pairs(Keyed):
     refused: list[str]
     raw: list[list[str]]
     untold: int = 0
+    special: int = 0
     top: Side | None = None
 
 

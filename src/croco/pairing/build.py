@@ -27,8 +27,9 @@ BARRED = (
     "cut off by the token limit",
     "not in the language that was asked for",
     "nearly the same as a better response",
+    "special tokens inside, which its text leaves out",
 )
-EMPTY, CUT_OFF, WRONG_LANGUAGE, NEAR_DUPLICATE = range(1, 5)
+EMPTY, CUT_OFF, WRONG_LANGUAGE, NEAR_DUPLICATE, SPECIAL = range(1, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ def _filtered(
         (CUT_OFF, filters.cut_off, facts.cut_off),
         (WRONG_LANGUAGE, filters.wrong_language, wrong),
         (EMPTY, filters.empty, facts.empty),
+        (SPECIAL, "drop", facts.special),  # what is trained on is not what was scored
     ):
         if treatment != "off":
             barred[hit] = code

@@ -62,7 +62,7 @@ class Exam:
 
     `identifier` is what tells languages where it is not the filters'.
     `pools` has the columns lang, pool_size, pool_mean, pool_std, pool_min, pool_max, best, repeats,
-    cut_off, empty, untold, reason and scores (the rewards that were compared, a list per pool).
+    cut_off, empty, untold, special, reason and scores (the rewards that were compared, a list per pool).
     """
 
     name: str
@@ -143,7 +143,9 @@ def _pair_figures(pairs: Pairs, own: Ints, spoken: dict[int, Both]) -> dict[str,
 
 
 def _pool_figures(pools: pa.Table) -> dict[str, Any]:
-    column = {name: pools[name].to_numpy() for name in NUMBERS}
+    nothing = pa.array(np.zeros(len(pools), np.int64))  # of what older files do not count
+    names = set(pools.column_names)
+    column = {n: (pools[n] if n in names else nothing).to_numpy() for n in NUMBERS}
     size, responses = column["pool_size"], int(column["pool_size"].sum())
     std = column["pool_std"]
     tied = (column["pool_max"] == column["pool_min"]) & (size > 1)
@@ -162,13 +164,15 @@ def _pool_figures(pools: pa.Table) -> dict[str, Any]:
         "repeats": int(column["repeats"].sum()) / responses,
         "empty": int(column["empty"].sum()) / responses,
         "untold": int(column["untold"].sum()) / responses,
+        "responses": responses,
+        "special": int(column["special"].sum()),
         "cut_off": int(column["cut_off"].sum()) / responses,
     }
 
 
 #: The columns of numbers in `Exam.pools`.
 NUMBERS = ["pool_size", "pool_mean", "pool_std", "pool_min", "pool_max"]
-NUMBERS += ["best", "repeats", "cut_off", "empty", "untold"]
+NUMBERS += ["best", "repeats", "cut_off", "empty", "untold", "special"]
 
 
 def by_size(pools: pa.Table, config: PairConfig, seed: int) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ class Facts:
     characters, 0 where no filter needs it. `mark` is equal where texts are one (and seldom otherwise).
     `share` is the identifier's share of the asked language (`Spoken.level`), NaN where nobody asked it,
     and where the language cannot be told (`untold`).
+    `special` is true where token ids hold special tokens that the text leaves out.
     `signature` (responses x `MINIMA`) is there where near-duplicates are looked for.
     """
 
@@ -49,6 +50,7 @@ class Facts:
     empty: Bools
     share: Floats
     untold: Bools
+    special: Bools
     signature: Signatures | None = None
 
     @property

@@ -81,6 +81,7 @@ def pool_columns(facts: Facts, built: Built) -> dict[str, pa.Array]:
         "cut_off": counted(facts.cut_off),
         "empty": counted(facts.empty),
         "untold": counted(facts.untold),
+        "special": counted(facts.special),
         "fallback": pa.array(pools.fallback),
         "reason": names(REASONS, pools.reason),
         "scores": _scores(built),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from croco.arrays import Ints
+from croco.arrays import Bools, Ints
 from croco.calibration import Calibration, Rewards
 from croco.errors import StageError
 from croco.pairing.build import build
@@ -15,7 +15,7 @@ from croco.pairing.rows import Answers, pairs_table
 from croco.recipe import Filters, PairConfig
 
 #: The columns of `Responses` rows that pairs are made of.
-COLUMNS = ("id", "lang", "texts", "finish_reasons", "policy")
+COLUMNS = ("id", "lang", "texts", "finish_reasons", "policy", "special")
 
 
 def pairs_of(
@@ -73,6 +73,7 @@ def _answers(rows: pa.Table, rewards: pa.ListArray, filters: Filters) -> Answers
         empty=read.empty,
         share=read.share,
         untold=read.untold,
+        special=_special(rows, counts),
         signature=read.signature,
     )
     starts = np.repeat(np.cumsum(counts) - counts, counts)
@@ -82,6 +83,16 @@ def _answers(rows: pa.Table, rewards: pa.ListArray, filters: Filters) -> Answers
 def _writers(rows: pa.Table) -> pa.ChunkedArray:
     known = "policy" in rows.column_names  # older versions did not write it down
     return rows["policy"] if known else pa.chunked_array([pa.array([""] * rows.num_rows)])
+
+
+def _special(rows: pa.Table, counts: Ints) -> Bools:
+    """Which answers have special tokens inside; none where nobody looked."""
+    found = np.zeros(int(counts.sum()), bool)
+    if "special" in rows.column_names:
+        inside = whole(rows["special"])
+        known = inside.value_lengths().to_numpy(zero_copy_only=False) > 0
+        found[np.repeat(known, counts)] = inside.flatten().to_numpy() > 0
+    return found
 
 
 def _coded(column: pa.ChunkedArray, counts: Ints) -> tuple[list[str], Ints]:

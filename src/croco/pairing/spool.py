@@ -130,6 +130,7 @@ class Spool:
                 prompt=prompt,
                 lang=lang,
                 writer=writer,
+                special=np.zeros(len(prompt), bool),  # files hold texts
                 signature=_signature(table["signature"]),
                 **column,
             )

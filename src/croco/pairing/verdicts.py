@@ -116,6 +116,13 @@ QUESTIONS = (
         "look at the prompts' chat template and the stop strings",
     ),
     Question(
+        lambda f: _share(f.get("special"), f.get("responses")),
+        0.01,
+        0.1,
+        "{:.0%} of the responses have special tokens inside, so they stand in no pair",
+        "look at what ends a turn in the model's chat template, or sample at a lower temperature",
+    ),
+    Question(
         lambda f: _share(f.get("without_pair"), f.get("pools")),
         0.05,
         0.2,

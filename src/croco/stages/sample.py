@@ -117,6 +117,7 @@ class _Work:
             begun.completion_tokens + reply.completion_tokens,
             begun.whole + [answer.whole for answer in reply.completions],
             begun.reasoning_tokens + [answer.reasoning_tokens for answer in reply.completions],
+            begun.special + [answer.special for answer in reply.completions],
         )
 
 
@@ -131,6 +132,7 @@ def _first(row: Responses, n: int) -> Responses:
         completion_tokens=max(0, row.completion_tokens - others),
         whole=row.whole[:n],
         reasoning_tokens=row.reasoning_tokens[:n],
+        special=row.special[:n],
     )
 
 

@@ -157,6 +157,7 @@ class _Source:
             self.writer,
             whole=[one.whole for one in reply.completions],
             reasoning_tokens=[one.reasoning_tokens for one in reply.completions],
+            special=[one.special for one in reply.completions],
         )
 
     def _scores(self, prompts: list[Prompt], responses: list[Responses]) -> list[Rewards]:
