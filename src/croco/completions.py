@@ -52,6 +52,15 @@ def _before(tokenizer: Any, found: Completion, opened: int, markers: Markers) ->
     )
 
 
+def without_opening(text: str, opening: str) -> str:
+    """A whole text without the marker that a prompt has opened its reasoning with, white space aside."""
+    bare = opening.strip()
+    if not bare or not text.startswith(bare):
+        return text
+    rest = text.removeprefix(bare)
+    return rest if opening == bare else rest.lstrip()
+
+
 def opening_of(tokenizer: Any, asked: Sequence[int], markers: Markers = KNOWN) -> str:
     """The marker with which a prompt's ids open the model's reasoning, as many templates do; or ""."""
     tail: str = tokenizer.decode(list(asked[-TAIL:]))

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from croco import prose, stats
 from croco.languages import LanguageIdentifier, same_language
+from croco.reasoning import answer_of
 from croco.spoken import NONE, hear
 from croco.stats import Interval
 from croco.words import CHARACTERS_PER_WORD, EASTERN, EASTERN_LETTER, count_words
@@ -75,9 +76,11 @@ def pass_rates(
 ) -> PassRates:
     """Rates of answers that were asked for in `lang`; `prompts` are the ids that group them.
 
+    Reasoning before an answer is left out.
     Without `prompts` each answer is one of its own. Bounds are NaN where there is one prompt alone.
     Raises ValueError where texts and prompts differ in number.
     """
+    texts = [answer_of(text) for text in texts]
     clusters = list(range(len(texts)) if prompts is None else prompts)
     found = [one.right for one in hear(texts, [lang] * len(texts), identifier)]
     spoken = [None if one is None else float(one) for one in found]

@@ -113,11 +113,12 @@ def test_arguments_and_markers_are_in_the_identity():
 
 
 @pytest.mark.parametrize("opens", [True, False])
-def test_another_models_reasoning_is_encoded_once(opened, opens):
+@pytest.mark.parametrize("space", [" ", "\n", ""])
+def test_another_models_reasoning_is_encoded_once(opened, opens, space):
     policy = load_tokenizer(opened)
     config = Config(policy=opened, chat_template_kwargs={"thinking": opens})
     row = Responses(
-        "1", "en", [], ["yes"], [[]], ["stop"], whole=["[THINK] the cat sat [/THINK] yes"]
+        "1", "en", [], ["yes"], [[]], ["stop"], whole=[f"[THINK]{space}the cat sat [/THINK] yes"]
     )
     item = Item(("1", "en"), {"sample": row, "prompts": Prompt("1", "en", "hello there")})
     made = _Encoder(policy, config).outcome(item, {0})

@@ -1,13 +1,15 @@
 """A pairwise judge sees both orders; what it is asked, how its words are read, and what is missing."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from croco import judging
+from croco import judging, templates
+from croco.datafiles import refer
 from croco.engines import Reply
 from croco.errors import EngineError, RecipeError, StopError
-from croco.judging.contests import Contest
+from croco.judging.contests import VALUES, Contest
 from croco.judging.labels import side_of
 from croco.judging.scored import meetings
 from croco.records import Completion, Prompt, Turn
@@ -158,6 +160,26 @@ def test_a_template_with_other_values_is_refused(judge, tmp_path):
 )
 def test_labels(text, side):
     assert side_of(re.findall(LABEL, text)) == side
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("**[[A]]**", "A"),
+        ("[[**B**]]", "B"),
+        ("[[`C`]]", "tie"),
+        ("__[[ A > B ]]__", "A"),
+        (r"\[\[B\]\]", "B"),
+        ("[[\uff21]]", "A"),
+        ("[[A\uff1eB]]", "A"),
+        ("<think>[[A]] or [[B]]?</think> [[B]]", "B"),
+        ("<think>[[A]]</think>", None),
+        ("<think>It is [[A]]", None),
+    ],
+)
+def test_labels_as_the_bundled_template_finds_them(text, side):
+    template = templates.read(refer("bundled:compare.yaml", Path()), VALUES)
+    assert side_of(template.answers_in(text)) == side
 
 
 def test_a_reward_lets_every_answer_meet_every_other_but_no_more_than_sixteen():

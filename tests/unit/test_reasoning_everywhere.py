@@ -183,6 +183,14 @@ def test_reward_training_reads_answers():
     assert sum(left_out.values()) == 1
 
 
+def test_pass_rates_are_of_answers():
+    from croco.fidelity import pass_rates
+    from croco.languages import load_identifier
+
+    found = pass_rates([WHOLE, f"{THOUGHT}</think>{ANSWER}"], "es", load_identifier("fake"))
+    assert found.response.mean == 1.0
+
+
 def test_files_of_answers_are_separated(tmp_path):
     path = tmp_path / "a.jsonl"
     row = {"id": "1", "lang": "es", "prompt": "q", "responses": [WHOLE, ANSWER]}

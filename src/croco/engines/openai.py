@@ -17,7 +17,7 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from croco.completions import completion, opening_of
+from croco.completions import completion, opening_of, without_opening
 from croco.datafiles import is_text
 from croco.dates import DATE, writes_date
 from croco.engines import Reply, Request
@@ -212,7 +212,7 @@ class OpenAIEngine:
         written = found.whole or found.text
         opening = opening_of(self._tokenizer, asked, own.markers)
         markers = own.markers if found.whole else ()
-        ids = answer_ids(self._tokenizer, written.removeprefix(opening), finished, markers)
+        ids = answer_ids(self._tokenizer, without_opening(written, opening), finished, markers)
         again = completion(
             self._tokenizer, asked, ids, found.finish_reason, self._ends, (), own.markers
         )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from croco.completions import opening_of
+from croco.completions import opening_of, without_opening
 from croco.errors import StopError
 from croco.examples import trained_on
 from croco.models import ModelRef
@@ -93,7 +93,7 @@ class _Encoder:
         The policy's end of turn is after one that came to its end by itself.
         """
         ids, finished = row.token_ids[place], row.finish_reasons[place] == "stop"
-        text = row.said(place).removeprefix(opening)
+        text = without_opening(row.said(place), opening)
         body = self._body(ids, text, finished)
         if body is None:
             markers = self.markers if text != row.texts[place] else ()

@@ -65,8 +65,8 @@ def _with_unmet(found: Judged, counts: Sequence[Unmet]) -> Judged:
     if not base and not tuned:
         return found
     note = (
-        f"{found.comparisons} comparisons were made, of the k-th answers of both sides; {base} answers of"
-        f" base and {tuned} of tuned are left out, since the other side has fewer"
+        f"{found.comparisons} comparisons were made; {base} answers of base and {tuned} of tuned met none"
+        " and are left out, since the other side has fewer"
     )
     return replace(found, left_out=(base, tuned), notes=[note, *found.notes])
 
