@@ -264,18 +264,20 @@ def test_passes_in_bfloat16_save_bfloat16(tiny_policy, tmp_path):
 def test_what_cannot_be_trained_on_is_left_out_and_counted(way, encoder, tmp_path, caplog):
     long = Preference("long", "en", "hello", "yes " * 60, "no")
     same = Preference("same", "en", "hello", "yes", "yes")
-    pairs = [long, *preferences(), same]
+    form = Preference("form", "en", "hello", "yes", "yes\u200b")
+    pairs = [long, *preferences(), same, form]
     run(encoder["Bert"], tmp_path / "out", pairs, epochs=1, max_length=32, **way)
     counts = json.loads((tmp_path / "out" / "training" / "pairs.json").read_text())
     assert counts == {
-        "given": 14,
+        "given": 15,
         "trained": 12,
         "left_out": {
             "more than max_length, 32 tokens": 1,
             "chosen and rejected are the same tokens": 1,
+            "chosen and rejected are the same text": 1,
         },
     }
-    assert "1 of 14 preferences are left out: more than max_length, 32 tokens" in caplog.text
+    assert "1 of 15 preferences are left out: more than max_length, 32 tokens" in caplog.text
     with pytest.raises(EngineError, match=r"none of 1 pairs .*max_length, 32 tokens"):
         run(encoder["Bert"], tmp_path / "no", [long], max_length=32, **way)
     assert not (tmp_path / "no").exists()

@@ -54,6 +54,20 @@ def test_the_texts_are_read_with_the_policys_template(source: Path, tmp_path: Pa
     assert first.rejected_ids == [9, 1]
 
 
+def test_two_forms_of_one_text_are_no_pair(source: Path) -> None:
+    from croco.models import resolve
+    from croco.training.lengths import fit
+    from croco.training.standalone import _examples, _preferences
+
+    forms = {"prompt": "w3", "chosen": "w5 caf\u00e9", "rejected": "w5\u200b cafe\u0301\n"}
+    fitted = fit(_examples(resolve(str(source), Path()), _preferences([forms, *ROWS]), "dpo"), 64)
+    assert len(fitted.examples) == len(ROWS)
+    assert fitted.dropped == [("0", "und", "its responses are the same text")]
+    for name in ("prompt", "chosen", "rejected"):
+        with pytest.raises(DataError, match=name):
+            _preferences([{**ROWS[0], name: "\u200b\ufeff"}])
+
+
 def test_it_goes_on_after_a_stop_and_refuses_what_is_not_the_same(
     source: Path, tmp_path: Path
 ) -> None:
