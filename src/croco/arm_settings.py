@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pydantic
 from pydantic import Field
 
-from croco.settings import Sampling, Section
+from croco.settings import Sampling, Section, refuse_unused
 
 
 class OffPolicy(Section):
@@ -18,6 +19,12 @@ class OffPolicy(Section):
     policy: str = Field(description="the model that answers: a name as the recipe's policy")
     sample: Sampling | None = Field(None, description="how it is sampled; none: as the recipe says")
 
+    @pydantic.model_validator(mode="after")
+    def _served(self) -> OffPolicy:
+        if self.sample and self.sample.engine == "openai":
+            refuse_unused(self.sample, ["dtype"], "is the server's own with the engine 'openai'")
+        return self
+
 
 class Rounds(Section):
     """Training in rounds: each samples from what the last one tuned, scores, pairs and trains on.
@@ -26,7 +33,15 @@ class Rounds(Section):
     """
 
     count: int = Field(3, ge=1)
-    reference: Literal["fixed", "moved"] = "fixed"
+    reference: Literal["fixed", "moved"] | None = Field(
+        None, description="none: fixed, for DPO; SFT has none"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _several(self) -> Rounds:
+        if self.count == 1:
+            refuse_unused(self, ["reference"], "has no meaning where there is one round")
+        return self
 
 
 class Online(Section):

@@ -34,7 +34,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "loss": 2,
     "contamination": 2,
     "reference": 2,
-    "train": 4,
+    "train": 5,
     "language": 2,
     "report": 8,
     "benchmark": 2,

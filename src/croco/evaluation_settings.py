@@ -9,7 +9,7 @@ from pydantic import Field
 
 from croco.benchmark_settings import Benchmark
 from croco.reward_settings import RewardConfig
-from croco.settings import Language, Section
+from croco.settings import Language, Section, refuse_unused
 
 #: The identifier that checks another one, where the recipe names none.
 OTHER = {"heliport": "py3langid", "py3langid": "heliport"}
@@ -61,6 +61,12 @@ class Evaluation(Section):
         if judge.training:
             raise ValueError("a judge is not trained in the run: name a model, function or part")
         return judge
+
+    @pydantic.model_validator(mode="after")
+    def _of_scores(self) -> Evaluation:
+        if self.judge.kind == "pairwise":
+            refuse_unused(self, ["tie"], "is of scores, and a pairwise judge gives verdicts")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _limits_something(self) -> Evaluation:

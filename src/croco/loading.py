@@ -77,14 +77,23 @@ def check_adapter(base: Path, adapter: Path) -> None:
     _refuse_adapter(model, adapter)
 
 
-def put_on(model: Any, adapter: Path, trainable: bool = False) -> Any:
-    """A model with the adapter of a directory; DataError where the adapter's files lack weights of it, or
-    hold ones that the model has no place for."""
+def put_on(model: Any, adapter: Path, dropout: float | None = None) -> Any:
+    """A model with the adapter of a directory; with `dropout`, to be trained further by that share.
+
+    DataError where the adapter's files lack weights of it, or hold ones that the model has no place for.
+    """
     import peft
 
+    config = peft.PeftConfig.from_pretrained(str(adapter))
+    if dropout is not None:  # the adapter's own is that of the training before
+        config.lora_dropout = dropout
     with _unadvised():
         made = peft.PeftModel.from_pretrained(
-            model, str(adapter), is_trainable=trainable, ignore_mismatched_sizes=True
+            model,
+            str(adapter),
+            config=config,
+            is_trainable=dropout is not None,
+            ignore_mismatched_sizes=True,
         )
     _refuse_adapter(made, adapter)
     return made

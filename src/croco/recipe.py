@@ -17,7 +17,16 @@ from croco.calibration import Method
 from croco.evaluation_settings import Evaluation
 from croco.executor_settings import ExecutorSettings
 from croco.reward_settings import RewardConfig
-from croco.settings import Language, Reasoning, Resources, Sampling, Section, Share, Translate
+from croco.settings import (
+    Language,
+    Reasoning,
+    Resources,
+    Sampling,
+    Section,
+    Share,
+    Translate,
+    refuse_unused,
+)
 from croco.strategies import Rule
 from croco.training_settings import TrainConfig
 
@@ -100,6 +109,12 @@ class Filters(Section):
         description="longer over shorter side of a pair, in characters",
     )
 
+    @pydantic.model_validator(mode="after")
+    def _of_languages(self) -> Filters:
+        if self.wrong_language == "off":
+            refuse_unused(self, ["threshold"], "has no meaning where wrong_language is off")
+        return self
+
 
 class PairConfig(Section):
     """How chosen and rejected are taken from a pool (`croco.selection` has the strategies)."""
@@ -118,6 +133,9 @@ class PairConfig(Section):
             raise ValueError(
                 "normalise makes rewards comparable across languages: use it with scope multilingual"
             )
+        if self.scope == "monolingual":
+            why = "has no meaning where a pool has one language: use scope multilingual"
+            refuse_unused(self, ["prompt_language"], why)
         return self
 
 
@@ -144,16 +162,13 @@ class Arm(Section):
         if len(given) > 1:
             raise ValueError(f"{given[0]} and {given[1]} cannot be combined: remove one")
         known = self.train.trainer in ("trl", "fake")
-        if self.rounds and self.rounds.reference == "fixed" and not known:
+        dpo = self.train.method == "dpo"
+        if self.rounds and dpo and self.rounds.reference != "moved" and not known:
             raise ValueError(
                 "rounds.reference: fixed is for the trainer 'trl', which is given the reference's"
                 " log-probabilities: set it to moved"
             )
-        if (
-            self.rounds
-            and self.train.method == "sft"
-            and "reference" in self.rounds.model_fields_set
-        ):
+        if self.rounds and not dpo and self.rounds.reference:
             raise ValueError("rounds.reference: SFT has no reference: remove it")
         if self.online and (self.train.trainer, self.train.method) != ("trl", "dpo"):
             raise ValueError("online is for train.trainer 'trl' and train.method 'dpo': set these")
@@ -233,6 +248,10 @@ class Sides(Section):
     )
 
 
+#: What `evaluate` has for runs alone.
+OF_RUNS = ("n", "engine", "audit", "benchmark", "languages", "sentences", "sentences_limit")
+
+
 class Comparison(Section):
     """A run that samples and tunes nothing: answers which exist are judged."""
 
@@ -246,6 +265,12 @@ class Comparison(Section):
     resources: dict[StageKind, Resources] = {}
     executor: ExecutorSettings = ExecutorSettings()
     folder: Path = Field(Path(), exclude=True, description="what relative paths start from")
+
+    @pydantic.model_validator(mode="after")
+    def _of_answers(self) -> Comparison:
+        why = "is for runs that sample answers, and a comparison has them"
+        refuse_unused(self.evaluate, OF_RUNS, why)
+        return self
 
 
 AnyRecipe = Recipe | Comparison

@@ -6,6 +6,7 @@ Unknown keys are refused, so that no option is ever silently ignored.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def refuse_unused(section: BaseModel, names: Iterable[str], why: str) -> None:
+    """ValueError for the first of some keys that says something else than its default, where `why`.
+
+    A value that equals the default is let pass: a saved recipe names all of them.
+    """
+    fields = type(section).model_fields
+    for name in names:
+        if getattr(section, name) != fields[name].get_default(call_default_factory=True):
+            raise ValueError(f"{name} {why}: remove it")
+
+
 class Sampling(Section):
     """How answers are sampled. The default is the paper's: 64 samples at temperature 1."""
 
@@ -97,6 +109,8 @@ class Sampling(Section):
     @pydantic.model_validator(mode="after")
     def _for_servers(self) -> Sampling:
         _refuse_unused(self.engine, self.extra, self.chat_template_kwargs)
+        if not self.temperature:
+            refuse_unused(self, ["top_p"], "has no meaning where temperature is 0 (greedy)")
         return self
 
 
@@ -131,6 +145,10 @@ class Prompted(Section):
     @pydantic.model_validator(mode="after")
     def _for_servers(self) -> Prompted:
         _refuse_unused(self.engine, self.extra, self.chat_template_kwargs)
+        if self.engine == "openai":
+            refuse_unused(self, ["dtype"], "is the server's own with the engine 'openai'")
+        if not self.retries:
+            refuse_unused(self, ["retry_temperature"], "has no meaning where retries is 0")
         return self
 
     def bound(self, folder: Path) -> Prompted:
@@ -197,6 +215,11 @@ class Translate(Section):
         if (self.translator == "prompt") != (self.prompt is not None):
             raise ValueError(
                 "give prompt (engine, model, template) with the translator 'prompt', and only then"
+            )
+        if self.prompt and self.checks.max_unknown != Checks().max_unknown:
+            raise ValueError(
+                "checks.max_unknown is for translators that mark unknown words, and 'prompt' marks none:"
+                " remove it"
             )
         return self
 

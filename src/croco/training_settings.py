@@ -7,7 +7,7 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
-from croco.settings import Dtype, Section, Share
+from croco.settings import Dtype, Section, Share, refuse_unused
 
 #: TRL's losses of DPO in which a pair's loss depends on that pair alone. In `aot` and `aot_unpaired` it
 #: depends on which pairs share a forward pass, which is a matter of memory and must change nothing.
@@ -27,6 +27,10 @@ Loss = Literal[
 ]
 #: Losses that take `label_smoothing`.
 SMOOTHED = ("robust", "exo_pair")
+
+
+#: What DPO alone reads.
+OF_DPO = ("loss", "beta", "sft_weight", "label_smoothing")
 
 
 class Lora(Section):
@@ -56,6 +60,14 @@ class Watch(Section):
     max_tokens: int = Field(128, ge=1, description="of such an answer")
     identifier: str = "py3langid"
     stop: bool = Field(False, description="end training at the first alert")
+
+    @pydantic.model_validator(mode="after")
+    def _of_answers(self) -> Watch:
+        if not self.prompts:
+            refuse_unused(
+                self, ["max_tokens", "identifier"], "is of answers to prompts, and prompts is 0"
+            )
+        return self
 
 
 class TrainConfig(Section):
@@ -98,11 +110,12 @@ class TrainConfig(Section):
 
     @pydantic.model_validator(mode="after")
     def _used(self) -> TrainConfig:
-        fields = type(self).model_fields
-        own = ("loss", "sft_weight", "label_smoothing")
-        given = [name for name in own if getattr(self, name) != fields[name].default]
-        if self.method == "sft" and given:
-            raise ValueError(f"{given[0]} belongs to DPO: remove it, or set method: dpo")
+        if self.method == "sft":
+            refuse_unused(self, OF_DPO, "belongs to DPO and method is sft")
+        if self.schedule == "constant":
+            refuse_unused(
+                self, ["warmup_share"], "needs the schedule constant_with_warmup, not constant"
+            )
         if self.label_smoothing and self.loss not in SMOOTHED:
             raise ValueError(
                 f"label_smoothing is for the losses {' and '.join(SMOOTHED)}, not {self.loss!r}"

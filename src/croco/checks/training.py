@@ -93,10 +93,20 @@ def _linear(layers: Mapping[str, bool]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[2] for name in inner))
 
 
+#: Schedules of transformers that ask for more than a recipe says: a lowest rate, a decay, a metric.
+ASKING = {
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "greedy",
+    "reduce_lr_on_plateau",
+    "warmup_stable_decay",
+}
+
+
 def _schedule(where: str, train: TrainConfig) -> Iterator[Finding]:
     from transformers import SchedulerType
 
-    known = [one.value for one in SchedulerType]
+    known = [one.value for one in SchedulerType if one.value not in ASKING]
     if train.schedule not in known:
         near = difflib.get_close_matches(train.schedule, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"take one of {', '.join(known)}"

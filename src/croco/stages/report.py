@@ -280,7 +280,7 @@ def _of_answers(name: str, arm: dict[str, Any]) -> str:
     if by:
         whose = f"the answers of {by['policy']}"
     if rounds:
-        kept = "before the first round" if rounds["reference"] == "fixed" else "before each round"
+        kept = "before each round" if rounds["reference"] == "moved" else "before the first round"
         whose += f", in {rounds['count']} rounds, each on those of what the last one tuned"
         whose += f" (reference: the policy {kept})" if arm["train"]["method"] == "dpo" else ""
     if online:

@@ -47,7 +47,7 @@ def load(config: TrainConfig, policy: ModelRef, start: Path | None, device: str)
     if start is None:
         return peft.get_peft_model(model, _lora(config.lora))
     _check(start, policy, config.lora)
-    return loading.put_on(model, start, trainable=True)
+    return loading.put_on(model, start, config.lora.dropout)
 
 
 def frozen(policy: ModelRef, start: Path | None, dtype: Dtype, quantized: bool, device: str) -> Any:
