@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ pytest.importorskip("vllm")
 
 from croco import engines, models, rewards
 from croco.engines import Request
+from croco.errors import DataError
 from croco.records import Candidate, Preference
 from croco.reward_settings import RewardConfig, RewardTraining
 from croco.settings import Resources, Sampling
@@ -311,3 +313,46 @@ def test_a_reward_model_trained_by_lora_scores_as_in_transformers(tmp_path):
     steps = train_reward(training, pairs, tmp_path / "made", Resources(), lambda *_: None)
     assert steps[-1].loss < steps[0].loss
     agree_on_rewards({"train": training, "max_length": 1024}, tmp_path / "made", 20)
+
+
+def test_the_templates_end_of_turn_ends_an_answer(policy, engine, tmp_path):
+    """The policy with the end token of its base model in all files, as Llama 3's first release had it."""
+    folder = tmp_path / "model"
+    shutil.copytree(models.fetch(policy), folder)
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((folder / name).read_text()) | {"eos_token_id": 0}
+        (folder / name).write_text(json.dumps(values))
+    tokenizer = load_tokenizer(policy)
+    end = end_of_turn(tokenizer)
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(0)
+    tokenizer.save_pretrained(folder)
+    sampling = Sampling(
+        engine="vllm", n=4, max_tokens=24, dtype="float32", top_p=0.95, stop=["the"]
+    )
+    other = engines.load(
+        "vllm", models.resolve(str(folder), tmp_path), sampling, Resources(**SMALL)
+    )
+    found = answers(other, [asked(range(6))])
+    assert found == answers(engine, [asked(range(6))])
+    ended = [ids for own in found.values() for _, ids, _ in own if end in ids]
+    assert ended
+    assert all(ids.index(end) == len(ids) - 1 for ids in ended)
+
+
+def test_weights_that_files_lack_are_refused_before_the_engine_starts(policy, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    config = RewardConfig(kind="vllm", model="smollm2-135m-instruct")
+    with pytest.raises(DataError, match=r"score\.weight"):
+        rewards.load(config, Resources(**SMALL))
+    base = AutoModelForCausalLM.from_pretrained(models.fetch(policy))
+    tuned = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    tuned.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    kept = {name: own for name, own in weights.items() if ".3." not in name}
+    save_file(kept, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    sampling = Sampling(engine="vllm", dtype="float32")
+    with pytest.raises(DataError, match=r"layers\.3\.self_attn\.q_proj\.lora_A"):
+        engines.load("vllm", policy, sampling, Resources(**SMALL), tmp_path)
