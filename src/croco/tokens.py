@@ -146,10 +146,11 @@ def end_ids(tokenizer: Any, declared: int | Sequence[int] | None, what: str) -> 
     files = [token for token in (tokenizer.eos_token_id, *named) if token is not None]
     end = turn_end(tokenizer)
     if end is not None and end not in files:
-        log.warning(
-            "%s: its chat template ends a turn by %s and its files name %s: each ends an answer",
-            what,
-            *(" and ".join(tokenizer.convert_ids_to_tokens(ids)) for ids in ([end], {*files})),
+        own, *others = tokenizer.convert_ids_to_tokens([end, *dict.fromkeys(files)])
+        named_there = " and ".join(others) or "none"
+        _warn_once(
+            f"{what}: its chat template ends a turn by {own} and its files name {named_there}: each ends an"
+            " answer"
         )
     ends = [*files[:1], *([] if end is None else [end]), *files[1:]]
     if not ends:
@@ -157,6 +158,11 @@ def end_ids(tokenizer: Any, declared: int | Sequence[int] | None, what: str) -> 
             f"{what}: nothing says which token ends an answer: name eos_token in its tokenizer_config.json"
         )
     return list(dict.fromkeys(ends))
+
+
+@lru_cache(maxsize=64)
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def declared_ends(folder: Path) -> int | list[int] | None:

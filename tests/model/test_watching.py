@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 pytest.importorskip("trl")
 
 from tuning import examples, run, save_tiny, weights
@@ -94,3 +97,23 @@ def test_tensorboard_gets_the_curve_if_asked(source: Path, tmp_path: Path) -> No
 )
 def test_repetition_is_the_share_of_runs_seen_before(text: str, share: float) -> None:
     assert repetition(text) == pytest.approx(share)
+
+
+def test_the_templates_end_of_turn_ends_an_answer_here_too(source: Path, tmp_path: Path) -> None:
+    """No longer answers where the files name another end token than the template writes."""
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((other / name).read_text()) | {"eos_token_id": 0}
+        (other / name).write_text(json.dumps(values))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    tokenizer.eos_token = "<pad>"
+    tokenizer.save_pretrained(other)
+    own = {"epochs": 1, "heldout": examples(40)[11:]} | WATCH
+    own["watch"] = WATCH["watch"] | {"max_tokens": 60}
+    lengths = []
+    for name, folder in (("as-it-is", source), ("changed", other)):
+        run(folder, tmp_path / name, **own)
+        lengths.append([look.length for look in looks(tmp_path / name / NAME)])
+    # The other token ends one, too, which makes some shorter.
+    assert all(changed <= as_it_is for as_it_is, changed in zip(*lengths, strict=True))

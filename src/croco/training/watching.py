@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from croco.completions import completion
 from croco.languages import load_identifier
 from croco.spoken import hear
+from croco.tokens import end_ids
 from croco.training import Example
 from croco.training.alerts import of_look, of_steps
 from croco.training.heads import log_probs
@@ -97,9 +98,10 @@ class Watcher(TrainerCallback):
         if not self.watch or not self.identifier:
             return math.nan, math.nan, math.nan, 0
         tokenizer = self.trainer.processing_class
-        ids = [_answer(model, tokenizer, one, self.watch) for one in self.prompts]
+        ends = end_ids(tokenizer, model.generation_config.eos_token_id, "the policy")
+        ids = [_answer(model, one, self.watch, ends) for one in self.prompts]
         read = [
-            completion(tokenizer, one.prompt_ids, own, "stop")
+            completion(tokenizer, one.prompt_ids, own, "stop", ends)
             for one, own in zip(self.prompts, ids, strict=True)
         ]
         texts = [one.text for one in read]
@@ -112,7 +114,7 @@ class Watcher(TrainerCallback):
         return length, repeated, _mean(right), found.count(None)
 
 
-def _answer(model: Any, tokenizer: Any, example: Example, watch: Watch) -> list[int]:
+def _answer(model: Any, example: Example, watch: Watch, ends: list[int]) -> list[int]:
     """A greedy answer's ids; one prompt at a time, so that there is no padding to take care of."""
     import torch
 
@@ -122,6 +124,8 @@ def _answer(model: Any, tokenizer: Any, example: Example, watch: Watch) -> list[
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=watch.max_tokens,
+            eos_token_id=ends,
+            pad_token_id=ends[0],
             do_sample=False,
             temperature=None,
             top_p=None,
