@@ -56,6 +56,14 @@ def compare(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
     ] = None,
+    ask_again: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TIMES",
+            min=1,
+            help="Ask the judge again, so often at most, for the verdicts that are missing alone.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
     home: Annotated[
         Path, typer.Option(envvar="CROCO_HOME", help="The folder that holds `store/` and `runs/`.")
@@ -71,13 +79,22 @@ def compare(
 
     recipe = _recipe(a, b, judge, prompts or [], lang or [], home)
     recipe["name"] = name or _name(a, b)
-    run = Run(home, recipe_file.parse(recipe_file.overridden(recipe, set_ or []), judge))
+    overrides = [*(set_ or []), *_again(recipe, ask_again)]
+    run = Run(home, recipe_file.parse(recipe_file.overridden(recipe, overrides), judge))
     figures = _figures(run)
     if json_:
         typer.echo(json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         _print(figures["comparisons"]["tuned"], b, a)
     typer.echo(str(run.folder / "report" / "index.html"), err=True)
+
+
+def _again(recipe: dict[str, Any], times: int | None) -> list[str]:
+    """The override that asks again; RecipeError where the judge is none that is asked."""
+    judge = recipe["evaluate"].get("judge")
+    if times is not None and not (isinstance(judge, dict) and judge.get("kind") == "pairwise"):
+        raise RecipeError("--ask-again: the judge is no model that compares: leave it out")
+    return [] if times is None else [f"evaluate.judge.prompt.retries={times}"]
 
 
 def _name(a: str, b: str) -> str:

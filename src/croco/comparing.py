@@ -314,8 +314,8 @@ def _why(rows: Sequence[Comparison]) -> list[str]:
         return []
     said = ", ".join(f"{reason}: {count}" for reason, count in found.items())
     return [
-        f"judgments without a verdict, by reason: {said}; a higher retries, as by --set"
-        " evaluate.judge.prompt.retries=3 asks for these alone again"
+        f"judgments without a verdict, by reason: {said}; croco compare --ask-again 3, or a higher"
+        " evaluate.judge.prompt.retries, asks for these alone again"
     ]
 
 

@@ -113,7 +113,7 @@ def test_missing_verdicts_are_asked_for_again_alone(croco, tmp_path):
 
 def test_what_was_asked_for_again_equals_what_was_asked_for_as_often_at_once(croco, tmp_path):
     croco()
-    croco("--set", "evaluate.judge.prompt.retries=2")
+    croco("--ask-again", "2")
     grown = verdicts(tmp_path)
     croco("--set", "evaluate.judge.prompt.retries=2", "--home", "other", log="other-log")
     assert verdicts(tmp_path / "other") == grown
@@ -134,3 +134,10 @@ def test_unequal_numbers_of_answers_are_said(croco, tmp_path):
     found = croco()
     assert found["comparisons"] == 4
     assert found["left_out"] == {"base": 0, "tuned": 2}
+
+
+def test_only_a_judge_that_is_asked_can_be_asked_again(croco, tmp_path):
+    judge = "judge: {kind: function, function: 'croco.rewards.fake:brevity'}\n"
+    (tmp_path / "judge.yaml").write_text(judge)
+    with pytest.raises(AssertionError, match="--ask-again"):
+        croco("--ask-again", "2")
