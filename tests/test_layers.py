@@ -40,6 +40,7 @@ LAYERS = [
         "spoken",
         "languages",
         "identifiers",
+        "fingerprint",
         "models",
         "conversion",
         "e5",

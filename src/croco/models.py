@@ -11,7 +11,6 @@ it: once a copy is made, the name keeps meaning that copy.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -25,17 +24,17 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from croco.errors import EngineError, RecipeError
+from croco.fingerprint import fingerprint
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 #: What is read of a hub repository: weights and tokenizer, never code.
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 TOKENIZER_FILES = HUB_FILES[1:]
+#: The name of a model that is a directory.
+LOCAL = "local"
 #: The revision of a model that only a server knows.
 SERVED = "served"
-MODEL_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 ADAPTER = "adapter_config.json"
-FULLY_HASHED = 64 * 2**20
-SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
 
 class ModelRef(BaseModel):
@@ -99,8 +98,8 @@ def resolve(name: str, folder: Path, served: bool = False, adapters: bool = Fals
         base = _base_of_adapter(path) if adapters else None
         if base is None and not (path / "config.json").is_file():
             raise RecipeError(f"model {name!r}: {path} has no config.json: name a model")
-        revision = _fingerprint(path) + (f"+{base.revision}" if base else "")
-        return ModelRef(name="local", revision=revision, location=str(path.resolve()))
+        revision = fingerprint(path) + (f"+{base.revision}" if base else "")
+        return ModelRef(name=LOCAL, revision=revision, location=str(path.resolve()))
     if HUB_ID.fullmatch(name):
         hub_id, _, revision = name.partition("@")
         return ModelRef(name=hub_id, revision=revision or "main")
@@ -126,7 +125,7 @@ def fetch(ref: ModelRef) -> Path:
     """The directory to load a model from, downloaded and converted on the first call.
 
     Safe to kill and safe to run in several processes at once. Raises EngineError where the source
-    cannot be had or its weights are not the pinned ones.
+    cannot be had or its weights are not those of the reference.
     """
     if ref.name in EMBEDDED:
         target = _cached_at(ref.name, ref.revision)
@@ -137,7 +136,12 @@ def fetch(ref: ModelRef) -> Path:
         return _snapshot(ref.name, ref.revision, None)
     if not any(Path(ref.location, name).is_file() for name in ("config.json", ADAPTER)):
         raise EngineError(f"the model directory {ref.location} is gone: put it back")
-    return Path(ref.location)
+    folder = Path(ref.location)
+    if ref.name == LOCAL and fingerprint(folder) != ref.revision.partition("+")[0]:
+        raise EngineError(
+            f"the model in {folder} was changed since the run began: start the run again"
+        )
+    return folder
 
 
 def is_here(ref: ModelRef) -> bool:
@@ -257,26 +261,3 @@ def _snapshot(
             f"model {hub_id}@{revision} cannot be had from the hub ({reason}): check the id and the"
             " network, or set HF_HUB_OFFLINE=1 to use what is here"
         ) from error
-
-
-def _fingerprint(path: Path) -> str:
-    """`dir:` and 12 digits over the model's files: names and contents, not where they lie.
-
-    Files up to 64 MiB are hashed in full; larger ones by their size and 64 evenly spaced samples of
-    64 KiB, the first at the start (where safetensors has its header) and the last at the end, so a
-    change that spares every sample goes unseen.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()):
-        if file.suffix not in MODEL_SUFFIXES or not file.is_file():
-            continue
-        size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
-        with file.open("rb") as stream:
-            if size <= FULLY_HASHED:
-                digest.update(stream.read())
-                continue
-            for k in range(SAMPLES):
-                stream.seek(k * (size - SAMPLE_BYTES) // (SAMPLES - 1))
-                digest.update(stream.read(SAMPLE_BYTES))
-    return f"dir:{digest.hexdigest()[:12]}"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from typing import Any
+
+from pydantic import BaseModel
 
 PACKAGES = (
     "croco-llm",
@@ -35,9 +39,37 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _versions(),
         "git": _git_commit(),
-        "argv": sys.argv,
+        "argv": [_open(one) for one in sys.argv],
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+#: Variables that choose devices, threads and kernels.
+CHOOSING = (
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE",
+    "VLLM_ATTENTION_BACKEND",
+    "VLLM_USE_FLASHINFER_SAMPLER",
+)
+
+
+def place(resources: BaseModel) -> dict[str, Any]:
+    """Where a stage is made, as far as its recipe does not say: what of `resources` is no default, and what
+    the environment chooses. These order sums of floating-point numbers, which rounds them otherwise."""
+    own = json.loads(_open(resources.model_dump_json(exclude_defaults=True)))
+    chosen = {name: os.environ[name] for name in CHOOSING if name in os.environ}
+    return {"resources": own, "environment": chosen}
+
+
+def _open(text: str) -> str:
+    """A text without the user names and passwords of addresses in it."""
+    return re.sub(r"://[^/@\s\"]*@", "://", text)
 
 
 def _versions() -> dict[str, str]:

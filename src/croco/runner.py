@@ -22,7 +22,7 @@ from typing import Any
 from croco import describing, keeping, pipeline, plugins
 from croco.errors import RecipeError
 from croco.pace import Clock
-from croco.provenance import provenance
+from croco.provenance import place, provenance
 from croco.records import Keyed
 from croco.rowwork import Notify, RowWork, order
 from croco.runs import Run
@@ -84,9 +84,11 @@ class Worker:
             self._stages = pipeline.build(self._run.recipe)
         stage, store = self._stages[name], self._run.store
         _refuse_changed(self._run, stage)
+        # Containers set it: float32 would be multiplied with 10 bits of mantissa. Torch reads it once.
+        os.environ.pop("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", None)
         plugins.expect(getattr(stage.config, "code", {}))
         artifact = store.artifact(stage)
-        earlier = store.begin(stage, provenance())
+        earlier = store.begin(stage, provenance() | place(stage.resources))
         inputs = {name: store.artifact(source) for name, source in stage.inputs.items()}
 
         def progress(done: int, total: int, text: str) -> None:

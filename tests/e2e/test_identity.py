@@ -69,3 +69,18 @@ def test_links_of_stages_that_the_recipe_no_longer_has_are_removed(croco, recipe
     after = links()
     assert not any(name.startswith(f"{arm}.") for name in after)
     assert {name for name in before if not name.startswith(f"{arm}.")} <= after
+
+
+def test_where_an_artifact_was_made_is_in_its_provenance_and_no_secret_is(croco, recipes, tmp_path):
+    resources = (
+        'resources={"sample": {"batch_size": 3, "threads": 1,'
+        ' "server": {"url": "http://me:secret@a.example/v1"}}}'
+    )
+    command = ["run", recipes / "fake.yaml", "--until", "sample", "--set", resources]
+    croco(*command, check=0, OMP_NUM_THREADS="1")
+    (path,) = (path for name, path in stages_of(tmp_path).items() if name.startswith("sample-"))
+    found = json.loads(path.read_text())["provenance"]
+    assert found["resources"]["batch_size"] == 3
+    assert found["resources"]["server"]["url"] == "http://a.example/v1"
+    assert found["environment"]["OMP_NUM_THREADS"] == "1"
+    assert "secret" not in path.read_text()

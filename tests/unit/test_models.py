@@ -2,9 +2,10 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import numpy as np
 import pytest
 
-from croco import conversion, models
+from croco import conversion, fingerprint, models
 from croco.errors import EngineError, RecipeError
 from croco.models import EMBEDDED, Embedded, ModelRef, fetch, resolve
 
@@ -85,13 +86,35 @@ def test_a_directory_is_known_by_its_contents_not_its_place(directory, tmp_path)
 
 
 def test_a_large_file_is_sampled_at_both_ends(directory, monkeypatch):
-    monkeypatch.setattr(models, "FULLY_HASHED", 1000)
-    monkeypatch.setattr(models, "SAMPLE_BYTES", 10)
+    monkeypatch.setattr(fingerprint, "FULLY_HASHED", 1000)
+    monkeypatch.setattr(fingerprint, "SAMPLE_BYTES", 10)
     seen = set()
     for data in (b"a" * 6400, b"b" + b"a" * 6399, b"a" * 6395 + b"b" * 5, b"a" * 6401):
         (directory / "model.safetensors").write_bytes(data)
         seen.add(resolve(str(directory), directory).revision)
     assert len(seen) == 4
+
+
+def test_of_a_large_file_every_tensor_is_looked_at(directory, monkeypatch):
+    """A head of a few bytes that was trained anew lies between the samples."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    monkeypatch.setattr(fingerprint, "FULLY_HASHED", 1000)
+    monkeypatch.setattr(fingerprint, "SAMPLE_BYTES", 10)
+    tensors = {f"layer.{k:03d}": np.zeros(997 + k, np.float32) for k in range(40)}
+    seen = set()
+    for name in [None, *tensors]:
+        changed = {name: tensors[name] + 1} if name else {}
+        save_file(tensors | changed, directory / "model.safetensors")
+        seen.add(resolve(str(directory), directory).revision)
+    assert len(seen) == 1 + len(tensors)
+
+
+def test_a_directory_that_was_changed_since_is_refused(directory):
+    ref = resolve(str(directory), directory)
+    assert fetch(ref) == directory
+    (directory / "config.json").write_text('{"edited": true}')
+    with pytest.raises(EngineError, match="changed since"):
+        fetch(ref)
 
 
 def test_a_hub_id_has_a_revision(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("openai")
 
 from croco.errors import StopError
-from croco.models import SERVED, ModelRef
+from croco.models import SERVED, ModelRef, resolve
 from croco.records import Prompt
 from croco.settings import Resources, Sampling
 from croco.stage import Context, Item
@@ -100,10 +100,7 @@ def test_a_server_that_may_write_todays_date_into_prompts_is_refused(answered, t
         )
         fast.save_pretrained(tmp_path / name)
         (tmp_path / name / "config.json").write_text('{"model_type": "llama"}')
-    plain, dated = (
-        ModelRef(name="local", revision="dir:x", location=str(tmp_path / name))
-        for name in ("plain", "dated")
-    )
+    plain, dated = (resolve(name, tmp_path) for name in ("plain", "dated"))
     assert len(answered(2, policy=plain)) == len(PROMPTS)
     with pytest.raises(StopError, match="date"):
         answered(2, policy=dated)

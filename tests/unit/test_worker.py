@@ -1,11 +1,13 @@
 """A worker loads what a stage needs once, for all the shards that it is given one by one."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from croco import keeping, recipe_file
+from croco import keeping, pipeline, recipe_file
+from croco.errors import RecipeError
 from croco.runner import Task, Worker, work
 from croco.runs import Run
 
@@ -76,3 +78,24 @@ def test_nothing_is_kept_outside_of_workers(run):
     made = [rewards.load(run.recipe.reward, Resources()) for _ in range(2)]
     assert made[0] is not made[1]
     assert not keeping._last
+
+
+def test_the_environment_lowers_no_precision(run, monkeypatch):
+    """Containers set this; torch reads it when it is loaded."""
+    monkeypatch.setenv("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1")
+    worker = Worker(lambda *_: None)
+    worker.work([Task(run.folder, "sample", 0)])
+    worker.leave()
+    assert "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE" not in os.environ
+
+
+def test_a_stage_that_is_not_the_one_the_run_began_with_is_refused(run):
+    stages = pipeline.build(run.recipe)
+    run.link(stages, stages)
+    edited = run.home / "counting.py"
+    edited.write_text(edited.read_text() + "\n# edited\n")
+    worker = Worker(lambda *_: None)
+    with pytest.raises(RecipeError, match="edited"):
+        worker.work([Task(run.folder, "sample", 0)])
+    worker.work([Task(run.folder, "prompts-heldout", 0)])  # nothing of it was edited
+    worker.leave()
