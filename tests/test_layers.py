@@ -66,7 +66,7 @@ LAYERS = [
         "answers",
     },
     {"recipe", "recipe_file"},
-    {"stage", "rounds"},
+    {"stage", "rounds", "seen"},
     {"store", "describing", "journal", "pace", "provenance", "runs"},
     {"pairing"},
     {"flow", "servers"},

@@ -89,15 +89,26 @@ def audit(
 def examine(
     subject: Subject, pairs: Sequence[Preference], files: Sequence[str], identifier: str
 ) -> dict[str, Any]:
-    """All figures of a reward on pairs of some files; those that it cannot score are named and left out."""
-    from croco.auditing import audit as figures_of
+    """All figures of a reward on pairs of some files.
 
-    judged, failed = _judged(subject, pairs, identifier)
+    Pairs that it was trained on are left out and counted, those that it cannot score named and left out.
+    DataError where none is left.
+    """
+    from croco.auditing import audit as figures_of
+    from croco.seen import unseen_by
+
+    given = unseen_by(subject.reward, subject.trained, pairs)
+    if given.count:
+        typer.echo(given.sentence, err=True)
+    if not given.kept:
+        raise DataError(f"{', '.join(files)}: {given.sentence}: give pairs that it has not seen")
+    judged, failed = _judged(subject, given.kept, identifier)
     return {
         "reward": subject.name,
         "identifier": identifier,
         "seed": subject.seed,
         "files": list(files),
+        "left_out": given.figures,
         "failed": [{"id": one.id, "lang": one.lang, "error": one.error} for one in failed],
         "languages": figures_of(judged, subject.seed),
     }
@@ -253,6 +264,9 @@ def _write(found: dict[str, Any], out: Path) -> None:
     ]
     if found["failed"]:
         notes.append(f"{len(found['failed'])} pairs could not be scored and are left out.")
+    if found["left_out"]["pairs"]:
+        left_out = "{pairs} of {of} pairs".format(**found["left_out"])
+        notes.append(f"{left_out} are left out: the reward was trained on their prompts.")
     report = Report(
         name=found["reward"],
         seed=found["seed"],

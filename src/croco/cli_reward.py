@@ -159,6 +159,7 @@ def _job(
             " ones away, by id or text",
             err=True,
         )
+    _warn_of_translations(pairs, held)
     if not pairs:
         raise DataError(
             "every pair's prompt is held out, by id or text: give prompts ids of their own, or hold out"
@@ -173,6 +174,21 @@ def _job(
         "lang": lang,
     }
     return Job(bound, pairs, held, recipe)
+
+
+def _warn_of_translations(pairs: Sequence[Preference], held: Sequence[Preference]) -> None:
+    """Say how many held-out prompts seem to be trained on in another language."""
+    from croco.training.heldout import translations
+
+    found = translations(pairs, held)
+    if found:
+        one, other = found[0]
+        typer.echo(
+            f"warning: {len(found)} of {len({row.id for row in held})} held-out prompts seem to be trained"
+            f" on in another language, by their ids (first: {one!r} is held out and {other!r} is not): give"
+            " all languages of a prompt one id, so that they are held out together",
+            err=True,
+        )
 
 
 def _digests(files: Sequence[FileRef]) -> list[str]:

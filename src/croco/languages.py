@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -90,3 +91,21 @@ def tag_named(name: str) -> str:
         raise ValueError(
             f"{name!r} is no language's name or tag: use one such as 'Welsh' or 'cy'"
         ) from error
+
+
+@lru_cache(maxsize=4096)
+def names_in_ids(tag: str) -> frozenset[str]:
+    """What stands for a language in ids and names of files, in small letters: `es`, `spa`, `spanish`.
+
+    Scripts and regions of the tag are among them, as in `spa_Latn` and `pt-BR`.
+    """
+    import langcodes
+
+    found = langcodes.get(tag)
+    parts = {*tag.split("-")}
+    names = {found.display_name(), langcodes.get(found.language or tag).display_name()}
+    parts |= {word for name in names for word in name.split()}
+    with contextlib.suppress(LookupError):
+        parts.add(found.to_alpha3())
+    script = found.script or found.maximize().script
+    return frozenset(part.casefold().strip("()") for part in {*parts, script or ""} if part)

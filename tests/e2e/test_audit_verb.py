@@ -12,6 +12,9 @@ import yaml
 from exits import refused
 
 from croco import cli
+from croco.records import Preference, Turn
+from croco.reward_settings import RewardConfig
+from croco.seen import unseen_by, write_prompts
 
 FAKE = Path(__file__).parents[2] / "recipes" / "fake.yaml"
 BUNDLED = "bundled:preferences-test.jsonl"
@@ -117,6 +120,50 @@ def test_a_pair_that_cannot_be_scored_is_left_out_by_name_and_the_others_stay(ve
     assert found["failed"] == [{"id": "pbad", "lang": "en", "error": "ValueError: no castles"}]
     assert "pair 'pbad' (en) is left out: ValueError: no castles" in done.stderr
     assert "1 of 71 pairs could not be scored" in done.stderr
+
+
+def test_pairs_that_the_reward_was_trained_on_are_left_out_and_counted(verb, folder):
+    """By id, by text and by n-grams, in all languages of a prompt."""
+    texts = {
+        "p0": "Why does it rain so often in the west of Ireland?",
+        "p1": "How do I bake a loaf of rye bread?",
+        "p2": "What should I see in Lisbon on a cold day in May?",
+        "p3": "Which of all these rivers runs through the town?",
+    }
+    rows = [row(int(id[1:]), prompt=text) for id, text in texts.items()]
+    rows.append(row(1, lang="de", prompt="Wie backe ich ein Brot?"))
+    write(folder / "pairs.jsonl", rows)
+    seen = [
+        row(0, prompt="Another question."),
+        row(91, prompt="how do I bake a loaf of RYE BREAD"),
+        row(92, prompt=f"Tell me at once, please. {texts['p2'].replace('cold', 'warm')} Thanks."),
+    ]
+    write(folder / "seen.jsonl", seen)
+    source = (folder / "lengths.py").read_text()
+    (folder / "lengths.py").write_text(f'CROCO_READS = ["seen.jsonl", "length.yaml"]\n{source}')
+    found = audited(verb("pairs.jsonl", "--reward", "length.yaml", "--json", "--out", "page"))
+    assert found["left_out"] == {
+        "pairs": 4,
+        "of": 5,
+        "by": {"id": 1, "exact": 1, "ngram": 1},
+        "known": True,
+    }
+    assert {lang: own["n"] for lang, own in found["languages"].items()} == {"en": 1}
+    assert "4 of 5 pairs are left out" in (folder / "page" / "index.html").read_text()
+    write(folder / "pairs.jsonl", rows[:2])
+    refused(verb("pairs.jsonl", "--reward", "length.yaml"), "2 of 2 pairs", "pairs.jsonl")
+
+
+def test_what_a_model_was_trained_on_is_handed_on_to_what_is_trained_from_it(tmp_path):
+    base, model = tmp_path / "base", tmp_path / "model"
+    pairs = [Preference(id, "en", f"{id}?", "b", "c", before=[Turn("user", "x")]) for id in "abc"]
+    for folder, before, own in ((base, tmp_path, pairs[0]), (model, base, pairs[1])):
+        folder.mkdir()
+        write_prompts(folder, [own], before)
+    given = unseen_by(RewardConfig(kind="fake"), model, pairs)
+    assert given.kept == pairs[2:]
+    assert given.figures == {"pairs": 2, "of": 3, "by": {"id": 2, "exact": 2}, "known": True}
+    assert not unseen_by(RewardConfig(kind="fake"), None, pairs).known
 
 
 def test_files_of_conversations_without_a_language_take_the_one_given(verb, folder):

@@ -8,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -16,7 +17,7 @@ pytest.importorskip("trl")
 
 from croco import cli
 from croco.records import Preference, Turn
-from croco.training.heldout import split, unseen
+from croco.training.heldout import split, translations, unseen
 
 pytestmark = pytest.mark.model
 
@@ -79,7 +80,21 @@ def verb(tmp_path, monkeypatch, capsys):
     return call
 
 
-def test_a_model_and_its_audit_on_prompts_held_out_by_id(settings, verb, tmp_path):
+@pytest.fixture
+def audit(verb, monkeypatch, capsys):
+    """`croco audit` in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["croco", "audit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=said.out, stderr=said.err)
+
+    return call
+
+
+def test_a_model_and_its_audit_on_prompts_held_out_by_id(settings, verb, audit, tmp_path):
     command = [settings(), "prefs.jsonl", "-o", "made", "--identifier", "fake", "--json"]
     done = verb(*command)
     assert done.returncode == 0, done.stderr
@@ -98,6 +113,12 @@ def test_a_model_and_its_audit_on_prompts_held_out_by_id(settings, verb, tmp_pat
         "prefs.jsonl",
         "reward.yaml",
     ]
+    assert found["left_out"] == {"pairs": 0, "of": 2 * held, "by": {}, "known": True}
+    # An audit on its own training pairs is none.
+    trained = audit("prefs.jsonl", "--reward", "made", "--identifier", "fake", "--json")
+    assert json.loads(trained.stdout)["left_out"]["pairs"] == 80 - 2 * held
+    assert json.loads(trained.stdout)["languages"].keys() == {"en", "de"}
+    assert f"{80 - 2 * held} of 80 pairs are left out" in trained.stderr
     # Again: nothing is trained, and the audit is the same.
     again = verb(*command)
     assert "made is trained already" in again.stderr
@@ -229,6 +250,11 @@ def test_a_run_trains_its_reward_and_audits_it(settings, croco, tmp_path, tiny_p
     assert (run / "reward" / "files" / "training" / "pairs.json").is_file()
     assert not (run / "reward" / "journals").exists()
     assert (run / "audit" / "shard-00000.parquet").is_file()
+    # The pairs to audit on have the ids of pairs that it was trained on.
+    counts = json.loads((run / "audit" / "files" / "left_out.json").read_text())
+    assert (counts["pairs"], counts["of"], counts["by"]["id"]) == (30, 30, 30)
+    rows = pq.read_table(run / "audit" / "shard-00000.parquet").num_rows
+    assert rows == 0
 
 
 def test_a_prompts_side_follows_from_its_id_alone():
@@ -239,6 +265,41 @@ def test_a_prompts_side_follows_from_its_id_alone():
     some = split(rows[::2][:100], 0.2)[1]
     assert {one.id for one in some} <= {one.id for one in held}
     assert split(rows, 0.0) == (rows, [])
+
+
+@pytest.mark.parametrize(
+    ("trained", "held"),
+    [
+        ("q1-en", "q1-es"),
+        ("q1", "q1-es"),
+        ("en/q1", "es/q1"),
+        ("eng_Latn-1", "spa_Latn-1"),
+        ("EN9", "es9"),
+        ("english.9", "Spanish.9"),
+    ],
+)
+def test_translations_under_other_ids_are_found_by_their_stem(trained, held):
+    def row(id, lang):
+        return Preference(id, lang, "a", "b", "c")
+
+    others = [row("q2-en", "en"), row("q1-es-2", "es"), row("q1-de", "de")]
+    assert translations([row(trained, "en")], [row(held, "es")]) == [(held, trained)]
+    assert translations(others, [row("x1-es", "es"), row("q1-es", "de")]) == []
+
+
+def test_the_verb_warns_of_translations_on_the_other_side(settings, verb, tmp_path):
+    rows = [json.loads(line) for line in (tmp_path / "prefs.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["id"] += f"-{row['lang']}"
+    path = settings(epochs=0.1)
+    (tmp_path / "prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = verb(path, "prefs.jsonl", "-o", "made", "--identifier", "fake", "--json")
+    assert done.returncode == 0, done.stderr
+    pairs = [Preference(row["id"], row["lang"], "a", "b", "c") for row in rows]
+    crossing = translations(*split(pairs, 0.1))
+    assert crossing
+    assert f"{len(crossing)} of " in done.stderr
+    assert "by their ids" in done.stderr
 
 
 def test_training_prompts_that_give_held_out_ones_away_are_not_trained_on():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from croco.auditing.english import REFERENCE
 from croco.report import audit_plots as plots
 from croco.report.page import Section
 from croco.report.parts import Part
+from croco.seen import COUNTS
 from croco.stage import Sealed
 
 Figures = Mapping[str, Any]
@@ -22,17 +24,31 @@ def audit_part(stages: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part:
     rows = list(stages["audit"].rows())
     pools = list(stages["score"].rows()) if "score" in stages else []
     found = audit(rows, recipe["seed"], pools)
-    return Part("audit", found, section(found) if found else None)
+    sentence = left_out(stages)["sentence"]
+    return Part("audit", found, section(found, sentence) if found or sentence else None)
 
 
-def section(found: Mapping[str, Figures]) -> Section:
-    """The audit's section of a page."""
+def left_out_part(stages: Mapping[str, Sealed], recipe: dict[str, Any]) -> Part:
+    """How many of the pairs the reward was trained on, which are not in the audit."""
+    counts = left_out(stages)
+    return Part("audit_left_out", {key: own for key, own in counts.items() if key != "sentence"})
+
+
+def left_out(stages: Mapping[str, Sealed]) -> dict[str, Any]:
+    """What the audit's stage says of pairs that the reward was trained on."""
+    found: dict[str, Any] = json.loads((stages["audit"].files / COUNTS).read_text("utf-8"))
+    return found
+
+
+def section(found: Mapping[str, Figures], left_out: str = "") -> Section:
+    """The audit's section of a page; `left_out` is a sentence on pairs that are not in it."""
     return Section(
         id="audit",
         title="Reward audit",
         template="audit.html.jinja",
         values={
             "judged": any(figures["n"] for figures in found.values()),
+            "left_out": left_out,
             "languages": found,
             "tables": {title: table(found, title) for title in shown(found)},
             "flaws": _flaws(found),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from croco.reasoning import answer_of
 from croco.records import Audited, Candidate, Failure, Preference
 from croco.reward_settings import RewardConfig
 from croco.rewards import Scorer
+from croco.seen import COUNTS, unseen_by
 from croco.settings import Section
 from croco.spoken import hear
 from croco.stage import Context, Progress
@@ -36,9 +38,15 @@ class Config(Section):
 
 
 def audit(config: Config, context: Context) -> list[Audited]:
-    """All pairs with their rewards; DataError names the first pair that cannot be scored."""
+    """All pairs that the reward was not trained on, with their rewards; the others are counted in a file.
+
+    DataError names the first pair that cannot be scored.
+    """
     trained = context.inputs["reward"].files if "reward" in context.inputs else None
-    pairs = read_preferences(config.files)
+    given = unseen_by(config.reward, trained, read_preferences(config.files))
+    text = json.dumps(given.figures | {"sentence": given.sentence}, indent=1)
+    (context.files / COUNTS).write_text(text + "\n", encoding="utf-8")
+    pairs = given.kept
     if not pairs:
         return []
     scorer = rewards.load(config.reward, context.resources, trained)

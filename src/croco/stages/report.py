@@ -17,7 +17,7 @@ from croco.provenance import provenance
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE, UNTRAINED, Metric, Pairs, Prompt
 from croco.report import contamination, escapes
-from croco.report.audit import audit_part
+from croco.report.audit import audit_part, left_out_part
 from croco.report.benchmark import benchmark
 from croco.report.forgetting import forgetting
 from croco.report.independence import judge_in_words, shared_sources
@@ -49,6 +49,7 @@ NAMED = ("win_rate", "win_rate_in_language", "language_fidelity")
 PARTS: list[Callable[[Mapping[str, Sealed], dict[str, Any]], Part | None]] = [
     languages_part,
     audit_part,
+    left_out_part,
     benchmark,
     forgetting,
     training,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from croco.contamination import overlaps
-from croco.records import Preference, Prompt
+from croco.languages import names_in_ids
+from croco.records import Preference
+from croco.seen import prompts_of
 from croco.stage import seed_of
 
 
@@ -25,9 +28,31 @@ def split(
 
 def unseen(train: Sequence[Preference], heldout: Sequence[Preference]) -> list[Preference]:
     """The training preferences whose prompts give no held-out one away, by id, text or n-grams."""
-    away = {row.train_id for row in overlaps(_prompts(train), _prompts(heldout))}
+    away = {row.train_id for row in overlaps(prompts_of(train), prompts_of(heldout))}
     return [one for one in train if one.id not in away]
 
 
-def _prompts(preferences: Sequence[Preference]) -> list[Prompt]:
-    return [Prompt(one.id, one.lang, one.prompt, one.before) for one in preferences]
+def translations(
+    train: Sequence[Preference], heldout: Sequence[Preference]
+) -> list[tuple[str, str]]:
+    """Held-out ids with the id of a training pair that seems to be the same prompt in another language.
+
+    By the ids alone, where they are the same but for the language in them, as of `q1-es` and `q1-en`.
+    """
+    known: dict[str, list[Preference]] = {}
+    for one in train:
+        known.setdefault(_stem(one), []).append(one)
+    found: dict[str, str] = {}
+    for one in heldout:
+        others = (other for other in known.get(_stem(one), ()) if other.lang != one.lang)
+        other = next((other for other in others if other.id != one.id), None)
+        if other:
+            found.setdefault(one.id, other.id)
+    return list(found.items())
+
+
+def _stem(row: Preference) -> str:
+    """The words and numbers in an id without those that name the row's language."""
+    parts = re.findall(r"[^\W\d_]+|\d+", row.id.casefold())
+    rest = [part for part in parts if part not in names_in_ids(row.lang)]
+    return "-".join(rest) or row.id

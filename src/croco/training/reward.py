@@ -19,6 +19,7 @@ from croco.quiet import quiet
 from croco.records import Preference, Step
 from croco.reward_settings import RewardTraining
 from croco.rewards.classifier import load, longest
+from croco.seen import write_prompts
 from croco.settings import Resources
 from croco.stage import Progress
 from croco.training import reward_head, reward_trl
@@ -39,10 +40,10 @@ def train_reward(
     """Train `config.base` on preferences and save model and tokenizer to `out`; one Step per update.
 
     The word embeddings stay as they are: preferences in one language would move only its words. What is
-    left out is told, and counted in `out/training/pairs.json`. `progress` is told after each update.
-    Where there is a folder `work`, checkpoints are kept there and gone on from. Raises RecipeError and
-    EngineError where there is nothing to train on or no weight changed, and EngineError with the pairs at
-    fault where a reward is not finite.
+    left out is told, and counted in `out/training/pairs.json`; `prompts.jsonl` beside it has the prompts.
+    `progress` is told after each update. Where there is a folder `work`, checkpoints are kept there and
+    gone on from. Raises RecipeError and EngineError where there is nothing to train on or no weight
+    changed, and EngineError with the pairs at fault where a reward is not finite.
     """
     require(__name__ if config.layers == 0 else reward_trl.__name__, "training a reward model")
     import torch
@@ -67,7 +68,7 @@ def train_reward(
         model.eval().save_pretrained(out)
         tokenizer.save_pretrained(out)
     counts = {"given": len(preferences), "trained": len(pairs), "left_out": dict(left_out)}
-    (out / "training").mkdir(exist_ok=True)
+    write_prompts(out, kept, folder)
     (out / "training" / "pairs.json").write_text(json.dumps(counts, indent=1) + "\n", "utf-8")
     return steps
 
