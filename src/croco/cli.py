@@ -31,6 +31,7 @@ from croco.cli_pair import pair, several
 from croco.errors import CrocoError, RecipeError
 
 if TYPE_CHECKING:
+    from croco.plan import Line
     from croco.runs import Run
     from croco.stage import Stage
 
@@ -136,6 +137,7 @@ def plan(
         shards = f"{line.shards_done}/{line.shards}"
         words = f"{line.state:5} {line.stage:28} {_short(line.identity):18} {shards:>9} {cost}  {line.why}"
         typer.echo(words.rstrip())
+        _note(line)
     if any(line.state != "done" for line in planned):
         typer.echo(f"{'':5} {'all, and what is owed':57} {whole}".rstrip())
     if current.recipe.executor.kind == "slurm":
@@ -165,6 +167,7 @@ def status(
         failed = f"  {len(line.failed)} failed" if line.failed else ""
         jobs = f"  {waiting[line.stage]}" if line.stage in waiting else ""
         typer.echo(f"{line.state:5} {line.stage:28} {shards:14} {line.rows} rows{failed}{jobs}")
+        _note(line)
         for failure in line.failed[:3]:
             _say(f"      {failure.id} {failure.lang}: {failure.error}")
 
@@ -261,6 +264,12 @@ def _short(identity: str) -> str:
     """The beginning of an identity, as people tell artifacts apart."""
     kind, _, digits = identity.rpartition("-")
     return f"{kind}-{digits[:8]}"
+
+
+def _note(line: Line) -> None:
+    """Say how many pools of a stage give no pair, and why."""
+    if line.note:
+        _say(f"      no pair: {line.note}")
 
 
 def _say(text: str) -> None:

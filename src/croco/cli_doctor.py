@@ -102,6 +102,7 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
     from croco import kept, pipeline
     from croco.errors import RecipeError
     from croco.pairing import exams
+    from croco.pairing.reasons import of_arm
     from croco.recipe import Recipe
     from croco.rounds import named
     from croco.runs import Run
@@ -118,15 +119,21 @@ def _of_run(name: str, home: Path) -> Iterator[Exam]:
             stage = stages[f"{arm}.train" if own.online else f"{arm}.pair{suffix}"]
             writer = base + ("+online" if own.online else "+adapter" * (number > 1))
             pairings.setdefault(stage.identity, []).append((label, stage.name, writer))
-    for same in pairings.values():
-        label, stage_name, writer = same[0]
+    pending = [one for one in pairings.values() if run.store.artifact(stages[one[0][1]]).owed()]
+    if len(pending) == len(pairings):
+        raise RecipeError(
+            f"run {name!r} has no pairs of {pending[0][0][0]!r} yet: run it until pair"
+        )
+    for same in pending:
+        typer.echo(f"no pairs of {same[0][0]!r} yet: it is left out", err=True)
+    for same in (one for one in pairings.values() if one not in pending):
+        _, stage_name, writer = same[0]
         artifact, arm = run.store.artifact(stages[stage_name]), stage_name.partition(".")[0]
-        if artifact.owed():
-            raise RecipeError(f"run {name!r} has no pairs of {label!r} yet: run it until pair")
         rows = kept.pairs(artifact.files) if run.recipe.arms[arm].online else artifact.rows()
         labels = f"{name}: {', '.join(one for one, _, _ in same)}"
         exam = exams.of_rows(labels, run.recipe.arms[arm].pair, rows, writer)
-        yield dataclasses.replace(exam, identifier=identifier)
+        words = of_arm(run.recipe.model_dump(), arm)
+        yield dataclasses.replace(exam, identifier=identifier, words=words)
 
 
 def _print(diagnosis: dict[str, Any]) -> None:
@@ -179,7 +186,8 @@ def _print_sizes(console: Any, diagnosis: dict[str, Any]) -> None:
             f"n={row['n']}: {row['gap']:.2f} std, {row['target_below_minimum']:.0%}" for row in rows
         )
         console.print(f"gap, and mean-2std below the minimum, by n:  {said}", soft_wrap=True)
-        console.print(f"advice on n: {diagnosis['n_advice']}", soft_wrap=True)
+        if diagnosis["n_advice"]:
+            console.print(f"advice on n: {diagnosis['n_advice']}", soft_wrap=True)
 
 
 def _print_matrices(console: Any, diagnosis: dict[str, Any]) -> None:

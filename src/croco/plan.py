@@ -9,6 +9,7 @@ from typing import Any, Literal
 from croco import describing, journal
 from croco.errors import RecipeError
 from croco.pace import paces
+from croco.pairing.reasons import COLUMNS, of_arm, of_batches
 from croco.records import Failure
 from croco.runs import Run
 from croco.stage import Stage, shard_of
@@ -17,12 +18,16 @@ from croco.store import Artifact, Store
 #: Bytes of journals that are read to count rows; more are believed as their writers tell.
 READ = 64 * 2**20
 
+#: Pools that are looked at for why they give no pair.
+POOLS = 100_000
+
 State = Literal["done", "owed", "new"]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One stage of a plan: where it stands, and what is known of its rows."""
+    """One stage of a plan: where it stands, and what is known of its rows; `note` says of pairs how many
+    pools give none, and why."""
 
     stage: str
     identity: str
@@ -32,6 +37,7 @@ class Line:
     shards: int
     rows: int
     failed: list[Failure]
+    note: str = ""
 
 
 def plan(run: Run, stages: Mapping[str, Stage]) -> list[Line]:
@@ -75,7 +81,27 @@ def _line(run: Run, stage: Stage) -> Line:
         stage.shards,
         rows,
         failed,
+        _without_pair(run, stage) if rows and stage.kind == "pair" and not owed else "",
     )
+
+
+def _without_pair(run: Run, stage: Stage) -> str:
+    """How many pools of a pairing give no pair, and why, in the recipe's words; of the first pools alone
+    where there are many."""
+    recipe, arm = run.recipe.model_dump(), stage.name.partition(".")[0]
+    found = of_batches(_first(run.store.artifact(stage), stage.shards))
+    return found.words(of_arm(recipe, arm))
+
+
+def _first(artifact: Artifact, shards: int) -> Iterator[Any]:
+    """The columns of the first pools that tell why they give no pair."""
+    left = POOLS
+    for shard in range(shards):
+        for batch in artifact.batches(shard, COLUMNS):
+            yield batch
+            left -= batch.num_rows
+            if left < 0:
+                return
 
 
 def _in_work(artifact: Artifact, owed: Container[int]) -> tuple[int, list[Failure]]:

@@ -19,6 +19,7 @@ from croco import intervals
 from croco.arrays import Bools, Floats, Ints
 from croco.errors import RecipeError
 from croco.languages import load_identifier
+from croco.pairing.reasons import FLAGS, Words, of_table
 from croco.recipe import PairConfig
 from croco.records import MULTIPLE
 from croco.selection import select
@@ -30,6 +31,8 @@ Both = tuple[float, float] | None
 Names = npt.NDArray[np.object_]
 
 OVERALL = "overall"
+#: Of fewer pairs, or pools, shares tell nothing: the rule of the reward audit.
+FEW = 30
 #: Sizes of pools that are tried, pools of a language they are tried on, and pairs whose languages are
 #: identified, per language.
 SIZES = (4, 8, 16, 32, 64, 128, 256, 512)
@@ -60,7 +63,8 @@ class Pairs:
 class Exam:
     """What is looked at, and how the pairs were taken; `pools` is None where only pairs are known.
 
-    `identifier` is what tells languages where it is not the filters'.
+    `identifier` is what tells languages where it is not the filters'; `words` are those in which advice is
+    given.
     `pools` has the columns lang, pool_size, pool_mean, pool_std, pool_min, pool_max, best, repeats,
     cut_off, empty, untold, special, reason and scores (the rewards that were compared, a list per pool).
     """
@@ -72,6 +76,7 @@ class Exam:
     raw: dict[str, dict[str, int]] | None = None
     on_policy: dict[str, Any] | None = None
     identifier: str = ""
+    words: Words = FLAGS
 
 
 def diagnose(exam: Exam, identifier: str | None, seed: int = 42) -> dict[str, Any]:
@@ -93,7 +98,9 @@ def diagnose(exam: Exam, identifier: str | None, seed: int = 42) -> dict[str, An
         "matrix_of_raw_rewards": exam.raw,
         "identifier": identifier,
         "on_policy": exam.on_policy,
-        "n_advice": n_advice(table[OVERALL].get("by_n") or []),
+        "n_advice": _advice(table[OVERALL]),
+        "place": {"sample": exam.words.sample, "pair": exam.words.pair},
+        "no_pair": _no_pair(exam),
     }
 
 
@@ -189,6 +196,18 @@ def by_size(pools: pa.Table, config: PairConfig, seed: int) -> list[dict[str, An
     sizes = sorted({n for n in SIZES if n <= largest} | ({largest} if largest > 1 else set()))
     found = [_of_size(n, [own for own in scores if len(own) >= n], config) for n in sizes]
     return [row for row in found if row["gap"] is not None]  # none where all that was drawn ties
+
+
+def _advice(figures: dict[str, Any]) -> str | None:
+    """How many responses are enough; None where too few pools tell nothing."""
+    return n_advice(figures.get("by_n") or []) if figures.get("pools", 0) >= FEW else None
+
+
+def _no_pair(exam: Exam) -> str:
+    """How many pools give no pair, by reason, in words; empty where nobody knows, or all give one."""
+    if exam.pools is None:
+        return ""
+    return of_table(exam.pools, exam.config.filters).words(exam.words)
 
 
 def n_advice(sizes: Sequence[dict[str, Any]]) -> str | None:

@@ -1,7 +1,9 @@
 """What the doctor's figures mean, in words, and what to do: one `Verdict` per question and language.
 
-The thresholds are ours: where a figure passes `LOOK` it deserves a look, where it passes `BAD` the pairs
-teach something else than quality, or too little of it.
+The thresholds are ours: where a figure passes `look` it deserves a look, where it passes `bad` the pairs
+teach something else than quality, or too little of it. Of fewer than 30 pairs (or pools, where a figure is
+theirs) nothing is said. A remedy is in the words of where the user stands, and never to undo a setting that
+differs from its default, which was set on purpose.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from croco.pairing.doctor import OVERALL
+from croco.pairing.doctor import FEW, OVERALL
+from croco.pairing.reasons import Words
+from croco.recipe import PairConfig
 
-Level = Literal["good", "look", "bad"]
+Level = Literal["good", "look", "bad", "few"]
 Figures = dict[str, Any]
 
 
@@ -28,57 +32,76 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A figure with its thresholds, and the words for it."""
+    """A figure with its thresholds, and the words for it.
+
+    `of` is what there must be 30 of. Where `setting` is not at its default the remedy is `otherwise`.
+    """
 
     figure: Callable[[Figures], float | None]
     look: float
     bad: float
     finding: str
     remedy: str
+    of: Literal["pairs", "pools"] = "pairs"
+    setting: str = ""
+    otherwise: str = ""
 
 
+#: Strategies of which `target_below_minimum` says something.
+BELOW = "mean-2std"
 QUESTIONS = (
     Question(
         lambda f: f.get("target_below_minimum"),
         0.25,
         0.5,
         "mean - 2 std lies below the minimum in {:.0%} of the pools: there mean-2std is no more than min",
-        "sample more answers per prompt, or use a nearer target such as mean-1std or q1",
+        "{more}",
+        "pools",
     ),
     Question(
         lambda f: _bound(f.get("longer_is_chosen"), upper=False),
         0.6,
         0.7,
         "the longer side is chosen in at least {:.0%} of the pairs: the pairs teach length",
-        "set --max-length-ratio, or use a reward that does not pay for length",
+        "set {max_length_ratio}, or use a reward that does not pay for length",
+        setting="filters.max_length_ratio",
+        otherwise="use a reward that does not pay for length",
     ),
     Question(
         lambda f: 1 - _or_one(_bound(f.get("longer_is_chosen"), upper=True)),
         0.6,
         0.7,
         "the shorter side is chosen in at least {:.0%} of the pairs: the pairs teach brevity",
-        "set --max-length-ratio, or use a reward that does not punish length",
+        "set {max_length_ratio}, or use a reward that does not punish length",
+        setting="filters.max_length_ratio",
+        otherwise="use a reward that does not punish length",
     ),
     Question(
         lambda f: f.get("only_rejected_in_language"),
         0.05,
         0.15,
         "in {:.0%} of the pairs rejected alone is in the prompt's language",
-        "set --wrong-language only-as-rejected, or put a language gate on the reward",
+        "set {wrong_language}{to}only-as-rejected, or put a language gate on the reward",
+        setting="filters.wrong_language",
+        otherwise="put a language gate on the reward",
     ),
     Question(
         lambda f: f.get("only_chosen_in_language"),
         0.3,
         0.6,
         "in {:.0%} of the pairs chosen alone is in the prompt's language: they teach the language first",
-        "that is right for a policy that answers in the wrong language; else --wrong-language drop",
+        "that is right for a policy that answers in the wrong language; else set {wrong_language}{to}drop",
+        setting="filters.wrong_language",
+        otherwise="that is right for a policy that answers in the wrong language",
     ),
     Question(
         lambda f: f.get("prompt_not_in_chosens_language"),
         0.05,
         0.3,
         "{:.0%} of the pairs show the prompt in another language than chosen's: they teach to switch",
-        "use --prompt-language chosen",
+        "set {prompt_language}{to}chosen",
+        setting="prompt_language",
+        otherwise="that is what {prompt_language} asks for",
     ),
     Question(
         lambda f: f.get("tied_best"),
@@ -86,34 +109,40 @@ QUESTIONS = (
         0.3,
         "several texts share the highest reward in {:.0%} of the pools: chosen is one of them by rule",
         "score in float32 without rounding, or use a reward that does not saturate",
+        "pools",
     ),
     Question(
         lambda f: f.get("repeats"),
         0.1,
         0.3,
         "{:.0%} of the responses repeat another one of their pool",
-        "sample at a higher temperature or top-p",
+        "sample at a higher {temperature}, or with a higher top_p where it is below 1",
+        "pools",
     ),
     Question(
         lambda f: f.get("chosen_cut_off"),
         0.001,
         0.05,
         "{:.0%} of the chosen responses were cut off by the token limit",
-        "keep --cut-off only-as-rejected, and raise max_tokens",
+        "set {cut_off}{to}only-as-rejected, and {longer}",
+        setting="filters.cut_off",
+        otherwise="{longer}: by {cut_off} they may be chosen",
     ),
     Question(
         lambda f: f.get("cut_off"),
         0.2,
         0.5,
         "{:.0%} of the responses were cut off by the token limit",
-        "raise max_tokens: what is cut off can be compared but not learned from",
+        "{longer}: what is cut off can be compared but not learned from",
+        "pools",
     ),
     Question(
         lambda f: f.get("empty"),
         0.02,
         0.1,
         "{:.0%} of the responses are empty",
-        "look at the prompts' chat template and the stop strings",
+        "look at the model's chat template and at {stop}",
+        "pools",
     ),
     Question(
         lambda f: _share(f.get("special"), f.get("responses")),
@@ -127,14 +156,16 @@ QUESTIONS = (
         0.05,
         0.2,
         "{:.0%} of the pools give no pair",
-        "see the reasons in summary.json or the report",
+        "{no_pair}",
+        "pools",
     ),
     Question(
         lambda f: None if f.get("pool_size") is None else 1 - f["pool_size"] / 32,
         0.5,
         0.75,
         "the pools are small: half of them hold no more than {n:.0f} responses",
-        "sample more answers per prompt: the gap grows with n (see the table by n)",
+        "{more}: the gap grows with n (see the table by n)",
+        "pools",
     ),
 )
 
@@ -144,26 +175,52 @@ def verdicts(diagnosis: dict[str, Any]) -> list[Verdict]:
 
     A language is named where it is worse than all languages together.
     """
-    found = [one for lang, own in diagnosis["languages"].items() for one in _of(lang, own)]
-    order = {"bad": 0, "look": 1}
+    found = [one for lang in diagnosis["languages"] for one in _of(lang, diagnosis)]
+    order = {"bad": 0, "look": 1, "few": 2}
     overall = {one.remedy: order[one.level] for one in found if one.lang == OVERALL}
     worse = [
         one
         for one in found
         if one.lang == OVERALL or order[one.level] < overall.get(one.remedy, len(order))
     ]
-    worse += list(_supply(diagnosis))
+    worse += [*_supply(diagnosis), *_few(diagnosis)]
     worse.sort(key=lambda one: (order[one.level], one.lang != OVERALL, one.lang))
     return worse or [Verdict("good", OVERALL, "nothing stands out", "train on them")]
 
 
-def _of(lang: str, figures: Figures) -> Iterator[Verdict]:
-    for question in QUESTIONS:
+def _of(lang: str, diagnosis: dict[str, Any]) -> Iterator[Verdict]:
+    figures, settings = diagnosis["languages"][lang], diagnosis["settings"]
+    for number, question in enumerate(QUESTIONS):
         value = question.figure(figures)
-        if value is not None and value > question.look:
-            level: Level = "bad" if value > question.bad else "look"
-            said = question.finding.format(value, n=figures.get("pool_size") or 0)
-            yield Verdict(level, lang, said, question.remedy)
+        if value is None or value <= question.look or figures.get(question.of, 0) < FEW:
+            continue
+        if number == 0 and settings["rejected"] != BELOW:
+            continue
+        level: Level = "bad" if value > question.bad else "look"
+        said = question.finding.format(value, n=figures.get("pool_size") or 0)
+        yield Verdict(level, lang, said, _remedy(question, diagnosis))
+
+
+def _remedy(question: Question, diagnosis: dict[str, Any]) -> str:
+    """What to do, in the words of where the user stands, but for what was set on purpose."""
+    names = Words(**diagnosis["place"]).names() | {
+        "no_pair": diagnosis["no_pair"] or "look at the rewards"
+    }
+    given, default = diagnosis["settings"], PairConfig().model_dump(mode="json")
+    for key in filter(None, question.setting.split(".")):
+        given, default = given[key], default[key]
+    on_purpose = bool(question.setting) and given != default
+    return (question.otherwise if on_purpose else question.remedy).format(**names)
+
+
+def _few(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
+    """That there are too few pairs for verdicts on them, where that is so."""
+    pairs = diagnosis["languages"][OVERALL]["pairs"]
+    if pairs < FEW:
+        said = (
+            f"{pairs} pair{'' if pairs == 1 else 's'} cannot tell: {FEW} are needed for a verdict"
+        )
+        yield Verdict("few", OVERALL, said, diagnosis["no_pair"] or "take more prompts")
 
 
 def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
@@ -171,8 +228,9 @@ def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
     matrix = diagnosis["matrix"]
     total = sum(n for row in matrix.values() for n in row.values())
     langs = {lang for row in matrix.values() for lang in row} | set(matrix)
-    if diagnosis["settings"]["scope"] != "multilingual" or len(langs) < 2:
+    if diagnosis["settings"]["scope"] != "multilingual" or len(langs) < 2 or total < FEW:
         return
+    words = Words(**diagnosis["place"])
     for lang in sorted(langs):
         chosen = sum(matrix.get(lang, {}).values()) / total
         rejected = sum(row.get(lang, 0) for row in matrix.values()) / total
@@ -184,7 +242,9 @@ def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
                     lang,
                     f"{lang} supplies {share:.0%} of {side}, where an equal share is"
                     f" {1 / len(langs):.0%}",
-                    "rewards differ in level between languages: use --normalise zscore"
+                    words.say(
+                        "rewards differ in level between languages: set {normalise}{to}zscore"
+                    )
                     if diagnosis["settings"]["normalise"] == "none"
                     else "answers differ in quality between languages, or in spread of reward",
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from croco.examples import trained_on
 from croco.metrics import compare
 from croco.pairing.doctor import diagnose
 from croco.pairing.exams import of_rows
+from croco.pairing.reasons import of_arm
 from croco.pairing.verdicts import verdicts
 from croco.provenance import provenance
 from croco.recipe import PairConfig
@@ -223,6 +225,8 @@ def _diagnoses(recipe: dict[str, Any], rounds: list[Round]) -> list[dict[str, An
         names = ", ".join(one.name for one in alike)
         config = PairConfig(**alike[0].arm["pair"])
         exam = of_rows(names, config, alike[0].pairs(), alike[0].policy or None)
+        arm = alike[0].name.partition(",")[0]
+        exam = dataclasses.replace(exam, words=of_arm(recipe, arm))
         diagnosis = diagnose(exam, recipe["evaluate"]["identifier"], recipe["seed"])
         found.append(diagnosis | {"verdicts": verdicts(diagnosis)})
     return found

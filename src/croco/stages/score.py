@@ -12,6 +12,7 @@ from croco.reward_settings import RewardConfig, RewardTraining
 from croco.rewards import Scorer
 from croco.settings import Section
 from croco.stage import Batch, Context, Item, Outcome
+from croco.stages.suspicious import Seen
 
 
 class Config(Section):
@@ -57,9 +58,13 @@ def score(config: Config, context: Context, batches: Iterable[Batch]) -> Iterato
     """
     trained = context.inputs["reward"].files if "reward" in context.inputs else None
     scorer: Scorer | None = None
+    seen = Seen(config.reward, context.inputs["sample"].shards)
     for batch in batches:
         scorer = scorer or rewards.load(config.reward, context.resources, trained)
-        yield _score_batch(scorer, batch)
+        outcomes = _score_batch(scorer, batch)
+        seen.add(outcomes)
+        yield outcomes
+    seen.end()
 
 
 def _score_batch(scorer: Scorer, batch: Batch) -> list[Outcome]:

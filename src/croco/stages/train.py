@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from croco import training
 from croco.errors import StageError
 from croco.examples import is_held_out, refuse_foreign_ids, taken_of
 from croco.models import ModelRef
+from croco.pairing import reasons
 from croco.records import Step
 from croco.settings import Section
-from croco.stage import Context
+from croco.stage import Context, Sealed
 from croco.training import Job, LeftOut, Place
 from croco.training_settings import TrainConfig
 
@@ -42,7 +43,7 @@ def train(config: Config, context: Context) -> list[Step]:
     examples = [one for one in every if not held[one.id]]
     _tell(dropped, len(taken))
     if not examples:
-        raise StageError(_nothing(method, dropped))
+        raise StageError(_nothing(inputs, config.train, bool(every), dropped))
     if config.train.trainer == "trl" and "reference" not in inputs:  # else it was looked at there
         refuse_foreign_ids(config.policy, taken)
     start = inputs["start"].files if "start" in inputs else None
@@ -57,11 +58,30 @@ def _tell(dropped: Sequence[LeftOut], count: int) -> None:
         log.warning("training: %d of %d examples are left out: %s", number, count, reason)
 
 
-def _nothing(method: str, dropped: Sequence[LeftOut]) -> str:
-    if dropped:
+def _nothing(
+    inputs: Mapping[str, Sealed], config: TrainConfig, held_out: bool, dropped: Sequence[LeftOut]
+) -> str:
+    """Why there is nothing to train on, with the reasons of the pools, counted."""
+    if dropped and not held_out:
         return f"all examples are left out ({dropped[0][2]}), so there is nothing to train on"
-    lacking = "a pair" if method == "dpo" else "an answer that may be chosen"
-    return (
-        f"no pool gave {lacking}, so there is nothing to train on: look at the rewards with"
-        " 'croco show', and sample more answers or another reward"
-    )
+    if held_out:
+        return (
+            "every pair's prompt is held out, so there is nothing to train on: lower"
+            " train.heldout_share, or take more prompts"
+        )
+    sft = config.method == "sft"
+    count = reasons.of_sealed(inputs["pair"], sft)
+    words = reasons.Words(max_tokens=_longest(inputs["sample"]))
+    lacking = "an answer that may be chosen" if sft else "a pair"
+    why = count.words(words) or "there is no pool: look at what failed before"
+    return f"no pool gave {lacking}, so there is nothing to train on: {why}"
+
+
+def _longest(samples: Sealed) -> int | None:
+    """The tokens of the longest of the first answers: the limit, where all were cut off."""
+    for batch in samples.batches(0, ("token_ids",)):
+        longest = max(
+            (len(ids) for row in batch["token_ids"].to_pylist() for ids in row), default=0
+        )
+        return longest or None
+    return None

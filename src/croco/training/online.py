@@ -17,6 +17,8 @@ from croco.calibration import fit as calibrate
 from croco.engines import Reply, Request, refuse_too_long
 from croco.errors import EngineError
 from croco.kept import Kept, Sampling
+from croco.pairing import reasons
+from croco.pairing.reasons import Words
 from croco.pairing.sampled import pairs_of, rewards_of
 from croco.quiet import quiet
 from croco.records import Candidate, Pairs, Prompt, Responses, Rewards, Step
@@ -59,9 +61,10 @@ def train(online: OnlineJob, place: Place) -> list[Step]:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         data = told(online, source.kept)
         if not data["examples"]:
+            pairs = (row for one in source.kept.samplings() for row in one.pairs)
+            why = reasons.of_rows(pairs).words(Words(max_tokens=online.sampling.max_tokens))
             raise EngineError(
-                "no sampling gave a pair, so nothing was learnt: sample more answers, or look at the"
-                f" rewards in {place.work / KEPT}"
+                f"no sampling gave a pair, so nothing was learnt: {why} (all is in {place.work / KEPT})"
             )
         preference.save(trainer, job, place, data)
     source.kept.publish(place.out)
