@@ -310,7 +310,7 @@ def test_a_language_may_be_named_for_all_pairs(tmp_path, diagnosed):
     pytest.importorskip("py3langid")
     english = "There is a cat on the table in the kitchen, and it is sleeping in the sun."
     spanish = "Hay un gato encima de la mesa de la cocina, y está durmiendo al sol de la tarde."
-    rows = [SHAPES["strings"](spanish, english) for _ in range(20)]
+    rows = [SHAPES["strings"](spanish, english) for _ in range(30)]
     found = diagnosed(write(tmp_path / "theirs.jsonl", rows), "--lang", "en")
     assert found["languages"]["en"]["only_rejected_in_language"] == 1.0
     assert (
@@ -414,7 +414,7 @@ def test_a_target_out_of_reach(made, diagnosed, size, level):
 
 @pytest.mark.parametrize(("size", "level"), [(6, "bad"), (8, "look"), (16, None)])
 def test_small_pools(made, diagnosed, size, level):
-    found = diagnosed(made(pools(size, 20)))
+    found = diagnosed(made(pools(size, 40)))
     small = f"the pools are small: half of them hold no more than {size} responses"
     assert [one for one in findings(found) if "small" in one[1]] == (
         [(level, small)] if level else []
@@ -423,7 +423,7 @@ def test_small_pools(made, diagnosed, size, level):
 
 def spoiled(share, **changes):
     """Pools of 32 in which a share of all responses is changed, worst rewards first."""
-    rows = sorted(pools(32, 20), key=lambda row: row["reward"])
+    rows = sorted(pools(32, 40), key=lambda row: row["reward"])
     return [row | (changes if k < share * len(rows) else {}) for k, row in enumerate(rows)]
 
 
@@ -442,8 +442,8 @@ def test_responses_that_are_not_whole(made, diagnosed, rows, level, finding):
 
 
 def test_chosen_that_were_cut_off(made, diagnosed):
-    rows = pools(32, 20, finish_reason="length")
-    whole = pools(32, 20, finish_reason="stop")
+    rows = pools(32, 40, finish_reason="length")
+    whole = pools(32, 40, finish_reason="stop")
     mixed = [(rows if k % 3 else whole)[k] for k in range(len(rows))]
     kept = diagnosed(made(mixed, "kept"))
     assert kept["languages"]["en"]["chosen_cut_off"] == 0.0
@@ -457,7 +457,7 @@ def test_chosen_that_were_cut_off(made, diagnosed):
 def test_responses_that_repeat(made, diagnosed, same, level):
     rows = [
         row | ({"response": f"the same of {row['id']}"} if k % 32 < same else {})
-        for k, row in enumerate(pools(32, 20))
+        for k, row in enumerate(pools(32, 40))
     ]
     found = diagnosed(made(rows))
     for one in ("look", "bad"):
@@ -465,12 +465,12 @@ def test_responses_that_repeat(made, diagnosed, same, level):
 
 
 def test_rewards_that_saturate(made, diagnosed):
-    rows = pools(32, 20)
-    for row in rows[: 32 * 10]:
+    rows = pools(32, 40)
+    for row in rows[: 32 * 20]:
         row["reward"] = min(row["reward"], 0.5)
     found = diagnosed(made(rows))
     assert told(found, "bad", "several texts share the highest reward in 50% of the pools")
-    for row in rows[: 32 * 10]:
+    for row in rows[: 32 * 20]:
         if row["reward"] == 0.5:
             row["response"] = f"the same for {row['id']}"
     again = diagnosed(made(rows, "again"))
@@ -478,8 +478,8 @@ def test_rewards_that_saturate(made, diagnosed):
 
 
 def test_pools_without_pairs(made, diagnosed):
-    rows = pools(32, 20)
-    for row in rows[: 32 * 6]:
+    rows = pools(32, 40)
+    for row in rows[: 32 * 12]:
         row["reward"] = 1.0
     assert told(diagnosed(made(rows)), "bad", "30% of the pools give no pair")
 
@@ -516,7 +516,7 @@ def test_a_language_that_supplies_all_chosen(made, diagnosed, verb):
 
 
 def test_a_language_is_named_where_it_is_worse_than_all(made, diagnosed):
-    rows = pools(128, 60) + pools(128, 3, "es", finish_reason="length")
+    rows = pools(128, 160) + pools(128, 30, "es", finish_reason="length")
     found = diagnosed(made(rows))
     assert told(found, "bad", "100% of the responses were cut off", "es")
     assert not any("cut off" in finding for _, finding in findings(found))

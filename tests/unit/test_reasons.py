@@ -71,7 +71,7 @@ def test_run_status_plan_and_doctor_know_why_no_pool_gave_a_pair(croco, recipes,
     assert why in croco("plan", path, check=0).stderr
     [found] = json.loads(croco("doctor", "fake", "--json", check=0).stdout)
     [verdict] = found["verdicts"]
-    assert verdict["level"] == "few"
+    assert verdict["level"] == "bad"
     assert verdict["remedy"] == why
 
 

@@ -2,8 +2,8 @@
 
 The thresholds are ours: where a figure passes `look` it deserves a look, where it passes `bad` the pairs
 teach something else than quality, or too little of it. Of fewer than 30 pairs (or pools, where a figure is
-theirs) nothing is said. A remedy is in the words of where the user stands, and never to undo a setting that
-differs from its default, which was set on purpose.
+theirs) nothing is said, but where no pool at all gives one. A remedy is in the words of where the user
+stands, and never to undo a setting that differs from its default, which was set on purpose.
 """
 
 from __future__ import annotations
@@ -214,13 +214,17 @@ def _remedy(question: Question, diagnosis: dict[str, Any]) -> str:
 
 
 def _few(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
-    """That there are too few pairs for verdicts on them, where that is so."""
-    pairs = diagnosis["languages"][OVERALL]["pairs"]
-    if pairs < FEW:
+    """That there are too few pairs for verdicts on them, or none, where that is so."""
+    figures, why = diagnosis["languages"][OVERALL], diagnosis["no_pair"]
+    pairs, pools = figures["pairs"], figures.get("pools", 0)
+    if not pairs and pools:  # a fact, however few they are
+        if pools < FEW:
+            yield Verdict("bad", OVERALL, "100% of the pools give no pair", why)
+    elif pairs < FEW:
         said = (
             f"{pairs} pair{'' if pairs == 1 else 's'} cannot tell: {FEW} are needed for a verdict"
         )
-        yield Verdict("few", OVERALL, said, diagnosis["no_pair"] or "take more prompts")
+        yield Verdict("few", OVERALL, said, why or "take more prompts")
 
 
 def _supply(diagnosis: dict[str, Any]) -> Iterator[Verdict]:
