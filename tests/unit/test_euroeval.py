@@ -373,3 +373,24 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch):
     with pytest.raises(EngineError, match=r"no Python 3\.12|no Python environment"):
         prepared(PACKAGES, Environment(folder=str(full)))
     assert (full / "mine.txt").exists()
+
+
+def test_an_environment_with_other_versions_than_the_recipe_pins_is_told(tmp_path, caplog):
+    """Of EuroEval it is refused, of other packages warned of: vLLM and transformers decide figures too."""
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}/site" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    for name, version in (("euroeval", EUROEVAL), ("vllm", "0.19.0+cu128")):
+        folder = tmp_path / "site" / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    where = Environment(folder=str(tmp_path / "env"))
+    pinned = f"euroeval[generative]=={EUROEVAL}"
+    assert prepared([pinned, "vllm==0.19.0", "numpy>=1"], where) == python
+    assert not caplog.records
+    assert prepared([pinned, "vllm==0.18.0", "nowhere-at-all==1.0"], where) == python
+    assert "vllm 0.19.0+cu128, not 0.18.0" in caplog.text
+    assert "nowhere-at-all none" in caplog.text
+    with pytest.raises(EngineError, match="the recipe pins"):
+        prepared(["euroeval==1.0.0"], where)

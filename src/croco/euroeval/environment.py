@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
+import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -11,15 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from croco.benchmark_settings import version_of
 from croco.errors import EngineError
 from croco.models import cache_folder
 from croco.settings import Environment
 
+log = logging.getLogger("croco")
 #: Pythons that EuroEval 17 and its vLLM run on.
 PYTHONS = ((3, 12), (3, 13))
 #: Lies in an environment that was not made whole.
 UNFINISHED = ".croco-unfinished"
+EUROEVAL = "euroeval"
+#: A package with its version, perhaps with extras.
+PIN = re.compile(r"([\w.-]+)(?:\[[\w,-]+\])?==([\w.+!-]+)")
 
 
 def prepared(
@@ -35,12 +41,12 @@ def prepared(
     with _lock(folder):
         if not python.exists() or (folder / UNFINISHED).exists():
             _make(folder, packages, where, say)
-    _check(python, version_of(list(packages)))
+    _check(python, packages)
     return python
 
 
 def _folder(packages: Sequence[str], where: Environment) -> Path:
-    digest = hashlib.sha256("\0".join([*packages, where.python or ""]).encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\0".join([*packages, where.python or ""]).encode()).hexdigest()[:32]
     return cache_folder().parent / "environments" / f"euroeval-{digest}"
 
 
@@ -92,14 +98,41 @@ def _python(named: str | None) -> str:
     )
 
 
-def _check(python: Path, version: str) -> None:
-    found = _said(
-        [str(python), "-c", "import importlib.metadata as m; print(m.version('euroeval'))"]
-    )
+#: Prints the versions of the packages that it is given; nothing for one that is not there.
+ASK = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def _check(python: Path, packages: Sequence[str]) -> None:
+    """EngineError unless the environment has EuroEval in the pinned version; other packages that are not
+    what is pinned are warned of, since they decide figures too."""
+    wanted = {found[1]: found[2] for one in packages if (found := PIN.fullmatch(one))}
+    said = _said([str(python), "-c", ASK, *wanted])
+    have = json.loads(said) if said else {}
+    version, found = wanted.pop(EUROEVAL), have.get(EUROEVAL)
     if found != version:
         raise EngineError(
             f"{python.parents[1]} has {f'EuroEval {found}' if found else 'no EuroEval'} and the recipe"
             f" pins {version}: install that there, or name another folder"
+        )
+    # Builds for a device end in the likes of +rocm6.3.
+    short = {name: have.get(name, "none").partition("+")[0] for name in wanted}
+    other = [name for name, own in wanted.items() if short[name] != own.partition("+")[0]]
+    if other:
+        told = ", ".join(f"{name} {have.get(name, 'none')}, not {wanted[name]}" for name in other)
+        log.warning(
+            "%s has %s: figures may differ from those of the pinned packages; install these there, or name"
+            " what it has in evaluate.benchmark.packages",
+            python.parents[1],
+            told,
         )
 
 
