@@ -41,7 +41,7 @@ def answered() -> list[tuple[Responses, list[float]]]:
         for lang in LANGUAGES:
             n = 1 if k < 4 else 8
             rewards = [1.0] * n if k < 10 else draw.normal(size=n).round(2).tolist()
-            texts = [f"{lang} answer {k} {j % 6}" for j in range(n)]
+            texts = [f"{lang} answer {k} {j % 6}{' more' * (j % 3)}" for j in range(n)]
             finish = ["stop" if draw.random() < 0.5 else "length" for _ in range(n)]
             if 10 <= k < 14:
                 texts, finish = [""] * n, ["length"] * n
