@@ -112,7 +112,7 @@ class TrainConfig(Section):
     def _used(self) -> TrainConfig:
         if self.method == "sft":
             refuse_unused(self, OF_DPO, "belongs to DPO and method is sft")
-        if self.schedule == "constant":
+        if self.schedule == "constant" and self.warmup_share:  # 0 is what it has
             refuse_unused(
                 self, ["warmup_share"], "needs the schedule constant_with_warmup, not constant"
             )

@@ -36,6 +36,12 @@ def test_the_defaults_are_the_papers():
     assert config.batch_size == 64  # micro-batch 1, accumulation 8, on 8 GPUs
 
 
+def test_a_constant_schedule_has_no_warm_up():
+    assert TrainConfig(schedule="constant", warmup_share=0).warmup_share == 0
+    with pytest.raises(pydantic.ValidationError, match="constant_with_warmup"):
+        TrainConfig(schedule="constant", warmup_share=0.2)
+
+
 def test_no_lora_tunes_all_weights():
     assert TrainConfig(lora=None).lora is None
     assert not TrainConfig(lora=None).quantized
