@@ -36,7 +36,7 @@ VERSIONS = dict.fromkeys(get_args(StageKind), 1) | {
     "reference": 2,
     "train": 5,
     "language": 2,
-    "report": 9,
+    "report": 10,
     "benchmark": 2,
 }
 

@@ -29,9 +29,16 @@ WORD = "a"
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """An error for each chat template that refuses what it will be given, before anything is sampled."""
+    """An error for each chat template that refuses what it will be given, before anything is sampled.
+
+    What several stages would be refused for is said of the first.
+    """
     if packages.absent(["transformers"]):
         return  # said already
+    yield from {one.message: one for one in reversed([*_all(subject)])}.values()
+
+
+def _all(subject: Subject) -> Iterator[Finding]:
     for stage in subject.pending.values():
         own: Any = stage.config
         if stage.kind == "sample" and own.sampling.engine in LOCAL:
