@@ -323,3 +323,13 @@ def test_what_was_not_trained_is_marked_and_stands_below():
     seen = words(page(dataclasses.replace(report(), metrics=[*METRICS, *OTHERS])))
     assert "it (not trained)" in seen
     assert "average (not trained)" in seen
+
+
+def test_a_narrow_interval_is_shown_with_its_width():
+    def shown(low, mean, high):
+        return delta(Metric("dpo", "de", "language_fidelity", 0.99, 0.99, mean, [low, high], 9, 9))
+
+    assert shown(-0.0037, 0.0, 0.0037) == "+0.000 [-0.004, +0.004]"
+    assert shown(0.0002, 0.0004, 0.0006) == "+0.0004 [+0.0002, +0.0006]"
+    assert shown(-0.1, 0.02, 0.14) == "+0.02 [-0.10, +0.14]"
+    assert shown(0.0, 0.0, 0.0) == "+0.00 [+0.00, +0.00]"

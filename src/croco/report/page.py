@@ -242,12 +242,19 @@ def rate(found: dict[str, Any], form: str = ".2f") -> str:
 
 def delta(row: Metric) -> str:
     """The difference with its interval, such as "+0.21 [+0.10, +0.33]"."""
-    decimals = METRICS.get(row.metric, ("", "", 2))[2]
+    decimals = shown_decimals(row.ci[0], row.ci[1], METRICS.get(row.metric, ("", "", 2))[2])
     shown = [
         f"{value + 0.0:+.{decimals}f}" if math.isfinite(value) else "n/a"
         for value in (row.delta, *row.ci)
     ]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def shown_decimals(low: float, high: float, least: int) -> int:
+    """So many decimals that an interval with a width shows it: 0.001 to 0.004 is not 0.00 to 0.00."""
+    while least < 6 and 0 < high - low < 2 * 10**-least:
+        least += 1
+    return least
 
 
 def mark(row: Metric) -> str:
