@@ -214,7 +214,7 @@ def test_page_says_what_was_found():
     assert "-6.0 [-9.0, -1.0] ▼" in text
     assert "dpo average 0.50 0.61 +0.11 [-0.02, +0.20] ▲ 32 8" in text
     # Of 40 rewards 0, 1, 2, ... against 1.0, 13 are right and 13 ties; all chosen but one are longer.
-    assert "de 40 49% [36%, 62%] 99% [92%, 100%] -50 [-63, -37]" in text
+    assert "de 40 49% [36%, 62%] 99% [92%, 100%] n/a -50 [-63, -37]" in text
     assert "How far it can be trusted, per language: see the reward audit" in text
     assert "30 (75 %)" in text
     assert "score 119 1 1 \N{MULTIPLICATION SIGN} plain" in text
