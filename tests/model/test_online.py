@@ -32,7 +32,9 @@ from croco.training import Job, OnlineJob, Place, load_online
 from croco.training_settings import TrainConfig
 
 pytestmark = pytest.mark.model
-HOT = SamplingConfig(n=4, max_tokens=12, temperature=2.0, dtype="float32")
+#: Answers to a prompt: random weights sample special tokens too, and such answers stand in no pair.
+N = 16
+HOT = SamplingConfig(n=N, max_tokens=5, temperature=2.0, dtype="float32")
 PAIR = {"rejected": "min", "filters": {"cut_off": "off"}}
 Told = Callable[[int, int, str], None]
 
@@ -89,10 +91,12 @@ def test_every_second_step_the_prompts_of_two_are_answered(samplings: list[Sampl
     for one in samplings:
         assert [row.key for row in one.responses] == [row.key for row in one.rewards]
         for row, scores, pool in zip(one.responses, one.rewards, one.pairs, strict=True):
-            assert len(row.texts) == len(scores.rewards) == pool.pool_size == 4
+            assert len(row.texts) == len(scores.rewards) == pool.pool_size == N
             assert row.policy == "tiny@test+online"
             (pair,) = pool.pairs
-            assert pair.chosen.reward == max(scores.rewards)
+            assert row.special[pair.chosen.index] == row.special[pair.rejected.index] == 0
+            clean = [k for k, inside in enumerate(row.special) if not inside]
+            assert pair.chosen.reward == max(scores.rewards[k] for k in clean)
             assert row.texts[pair.chosen.index] == pair.chosen.text
 
 
@@ -104,7 +108,7 @@ def replayed(policy: ModelRef, adapter: Path | None, one: Sampling) -> list[list
         Request(
             row.key,
             asked[row.id].chat,
-            [seed_of(7, *row.key, "step", one.step, k) for k in range(4)],
+            [seed_of(7, *row.key, "step", one.step, k) for k in range(N)],
             HOT.temperature,
         )
         for row in one.responses
@@ -260,7 +264,7 @@ def test_pools_may_span_languages(tiny_policy: ModelRef, tmp_path: Path) -> None
     run(dataclasses.replace(online, prompts=both), tmp_path / "both")
     (one,) = kept.read(tmp_path / "both")
     assert [row.key for row in one.pairs] == [(f"p{k}", "mul") for k in range(8)]
-    assert {row.pool_size for row in one.pairs} == {8}
+    assert {row.pool_size for row in one.pairs} == {2 * N}
     assert len(one.responses) == 16
 
 
@@ -269,7 +273,7 @@ def test_an_arm_of_a_run_is_trained_online_and_reported(
 ) -> None:
     import json
 
-    arm = {"pair": PAIR, "train": TRAIN, "online": {"every": 1, "n": 4}}
+    arm = {"pair": PAIR, "train": TRAIN, "online": {"every": 1, "n": N}}
     made = Made(tmp_path, tiny_policy, {"live": arm})
     assert not {"sample", "score", "live.pair"} & made.stages.keys()
     made.until("report")
