@@ -56,15 +56,28 @@ def classifier(folder: Path, new_head: bool = False, **options: Any) -> Any:
     return model
 
 
-def check_classifier(folder: Path) -> None:
-    """DataError as `classifier` raises it, from the files' headers: no weights are read."""
+def check_classifier(folder: Path, adapters: bool = False) -> None:
+    """DataError as `classifier` raises it, from the files' headers: no weights are read.
+
+    Also where the directory has an adapter, unless `adapters` may be.
+    """
+    import peft
     from transformers import AutoConfig
 
-    if (folder / ADAPTER).is_file():
+    adapted = (folder / ADAPTER).is_file()
+    if adapted and not adapters:
         raise DataError(f"{folder} is an adapter: take kind 'classifier', or a merged model")
     with quiet():
-        config = AutoConfig.from_pretrained(folder, num_labels=1)
-    classifier(folder, config=config, device_map="meta")
+        base = adapter_base(folder) if adapted else folder
+        config = AutoConfig.from_pretrained(base, num_labels=1)
+    if not adapted:
+        classifier(folder, config=config, device_map="meta")
+        return
+    model = _base_of_classifier(folder, {"config": config, "device_map": "meta"})
+    with _unadvised():
+        own = peft.PeftConfig.from_pretrained(str(folder))
+        model = peft.PeftModel(model, own, low_cpu_mem_usage=True)
+    _refuse_adapter(model, folder)
 
 
 def check_adapter(base: Path, adapter: Path) -> None:
@@ -110,16 +123,22 @@ def adapter_base(folder: Path) -> Path:
 
 
 def _adapted_classifier(folder: Path, options: dict[str, Any]) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
     from croco.merging import merged
+
+    model = _base_of_classifier(folder, options)
+    stored = model.dtype
+    return merged(put_on(model.float(), folder)).to(stored)
+
+
+def _base_of_classifier(folder: Path, options: dict[str, Any]) -> Any:
+    """The model that an adapter is for, which may lack what the adapter's files hold."""
+    from transformers import AutoModelForSequenceClassification
 
     base = adapter_base(folder)
     model, info = _read(AutoModelForSequenceClassification, base, options)
     saved = {name.partition("base_model.model.")[2] for name in _shapes(folder)}
     _refuse(base, info, _lacking(info) - saved)
-    stored = model.dtype
-    return merged(put_on(model.float(), folder)).to(stored)
+    return model
 
 
 @contextlib.contextmanager

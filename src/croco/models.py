@@ -95,7 +95,7 @@ def resolve(name: str, folder: Path, served: bool = False, adapters: bool = Fals
         return ModelRef(name=name, revision="none")
     path = folder / name
     if path.is_dir():
-        base = _base_of_adapter(path) if adapters else None
+        base = base_of_adapter(path) if adapters else None
         if base is None and not (path / "config.json").is_file():
             raise RecipeError(f"model {name!r}: {path} has no config.json: name a model")
         revision = fingerprint(path) + (f"+{base.revision}" if base else "")
@@ -110,7 +110,7 @@ def resolve(name: str, folder: Path, served: bool = False, adapters: bool = Fals
     raise RecipeError(f"model {name!r} is no short name, directory or hub id (org/model): {hint}")
 
 
-def _base_of_adapter(path: Path) -> ModelRef | None:
+def base_of_adapter(path: Path) -> ModelRef | None:
     """The model that an adapter's directory names as its base; None where it holds no adapter."""
     try:
         values = json.loads((path / ADAPTER).read_text(encoding="utf-8"))

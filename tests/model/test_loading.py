@@ -183,3 +183,40 @@ def _alone(model, tokenizer):
     ids = encode(tokenizer, Candidate("en", "hello there", "a cat sat"), 99)["input_ids"]
     with torch.inference_mode():
         return float(model.eval()(torch.tensor([ids])).logits)
+
+
+def test_what_files_lack_is_found_before_anything_is_sampled(
+    tiny_policy, trained, tmp_path, recipes, croco
+):
+    import yaml
+
+    from croco import recipe_file
+    from croco.checks import check
+
+    base, outputs = Path(tiny_policy.location), saved(tiny_policy, tmp_path / "two", 2)
+    headless, whole = tmp_path / "headless", tmp_path / "whole"
+    adapter(base, headless)
+    adapter(base, whole, "SEQ_CLS")
+    lacking = without(base, tmp_path / "lacking", "layers.1.mlp.up_proj")
+    values = yaml.safe_load((recipes / "fake.yaml").read_text())
+    path = tmp_path / "recipe.yaml"
+
+    def found(**changed):
+        path.write_text(yaml.safe_dump(values | changed))
+        made = [str(one) for one in check(recipe_file.load(path))]
+        return [one for one in made if "optimizer step" not in one]
+
+    for own, word in (
+        (base, "score.weight"),
+        (outputs, "2 outputs"),
+        (headless, "score.weight"),
+    ):
+        [said] = found(reward={"kind": "classifier", "model": str(own)})
+        assert word in said
+    for own in (trained, whole):
+        assert found(reward={"kind": "classifier", "model": str(own)}) == []
+    [said] = found(policy=str(lacking), sample={"engine": "transformers", "n": 2, "max_tokens": 4})
+    assert "up_proj" in said
+    for verb in ("plan", "run"):
+        assert "up_proj" in croco(verb, path, check=2).stderr.splitlines()[-1]
+    assert not (tmp_path / "store").exists()

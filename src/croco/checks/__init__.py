@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from croco import pipeline
-from croco.checks import chats, files, installed, steps, training
+from croco.checks import chats, files, installed, steps, training, weights
 from croco.checks.findings import Finding, Subject
 from croco.errors import CrocoError
 from croco.recipe import AnyRecipe
@@ -24,6 +24,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     steps.check,
     training.check,
     chats.check,
+    weights.check,
 )
 
 
@@ -37,7 +38,8 @@ def check(
 
     `stages` are those that are wanted, by default all; those that are done in `store` are not looked at.
     Reads data files (if `quick`, only those that are here and small), and of models the configuration and
-    the tokenizer, which are downloaded where they are missing, but no weights.
+    the tokenizer, which are downloaded where they are missing, but no weights: of those in local
+    directories the names and shapes.
     """
     if stages is None:
         try:

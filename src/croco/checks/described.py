@@ -47,13 +47,15 @@ def folder_of(ref: ModelRef, quick: bool) -> Path:
 @lru_cache(maxsize=16)
 def config_of(ref: ModelRef, quick: bool) -> Any:
     """A model's configuration; UnknownError where transformers cannot read it."""
-    return _read("AutoConfig", folder_of(ref, quick))
+    return _read("AutoConfig", _whole(folder_of(ref, quick), quick))
 
 
 @lru_cache(maxsize=16)
 def tokenizer_of(ref: ModelRef, quick: bool) -> Any:
     """A model's tokenizer; UnknownError where transformers cannot read it."""
-    return _read("AutoTokenizer", folder_of(ref, quick))
+    folder = folder_of(ref, quick)
+    own = any(folder.glob("tokenizer*"))
+    return _read("AutoTokenizer", folder if own else _whole(folder, quick))
 
 
 @lru_cache(maxsize=16)
@@ -84,6 +86,12 @@ def layers_of(ref: ModelRef, quick: bool, head: Head) -> Mapping[str, bool]:
         for name, module in model.named_modules()
         if module is not head_of
     }
+
+
+def _whole(folder: Path, quick: bool) -> Path:
+    """A model's directory, of an adapter that of its base."""
+    base = models.base_of_adapter(folder)
+    return folder_of(base, quick) if base else folder
 
 
 def _read(kind: str, folder: Path) -> Any:
