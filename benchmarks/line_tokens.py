@@ -3,7 +3,7 @@
 The language confusion benchmark cuts lines into words by jieba and fugashi; CroCo counts characters.
 Needs `jieba`, `fugashi` and `unidic-lite`, which CroCo does not use.
 
-    python benchmarks/line_tokens.py --data ../shared/data
+    python benchmarks/line_tokens.py --data DATA
 """
 
 from __future__ import annotations
