@@ -1,12 +1,12 @@
 """Which prompt a response answers, as a number: equal for equal prompts, however they are written.
 
 A prompt is a text, or the turns of a conversation; a sole turn of the user's is the text itself. White
-space around a text and Unicode's two ways to write an accent (NFC, NFD) make no difference.
+space around a text, format characters, and Unicode's two ways to write an accent (NFC, NFD) make no
+difference.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from croco.arrays import Ints
+from croco.arrays import Bools, Ints
+from croco.texts import same_text
 
 #: The digest of a row without a prompt.
 NONE = 0
@@ -31,8 +32,8 @@ def text_of_turns(turns: Sequence[Mapping[str, str]]) -> str:
 
 def digest(text: str) -> int:
     """A prompt's digest: 63 bits, never `NONE`."""
-    plain = unicodedata.normalize("NFC", text).strip()
-    hashed = blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    plain = same_text(text).encode("utf-8", "surrogatepass")
+    hashed = blake2b(plain, digest_size=8).digest()
     return (int.from_bytes(hashed) >> 1) or 1
 
 
@@ -49,6 +50,18 @@ def digests(prompts: pa.Array | pa.ChunkedArray, conversations: pa.ChunkedArray)
     known = np.array([*map(digest, coded.dictionary.to_pylist()), NONE], np.int64)
     places: Ints = pc.fill_null(coded.indices, len(known) - 1).to_numpy(zero_copy_only=False)
     return known[places]
+
+
+def contradicting(prompts: pa.ChunkedArray, conversations: pa.ChunkedArray) -> Bools:
+    """Which rows have both a prompt and a conversation, and these are not the same."""
+    found = np.zeros(len(prompts), bool)
+    both = pc.and_(pc.is_valid(prompts), pc.greater(pc.list_value_length(conversations), 0))
+    rows = np.flatnonzero(pc.fill_null(both, False).to_numpy(zero_copy_only=False))
+    if rows.size:
+        own, turns = prompts.take(pa.array(rows)), conversations.take(pa.array(rows))
+        asked = digests(pa.chunked_array([pa.nulls(len(rows), pa.string())]), turns)
+        found[rows] = (asked != NONE) & (asked != digests(own, turns))
+    return found
 
 
 def texts_of_turns(conversations: pa.Array, kept: Ints | None = None) -> pa.Array:

@@ -468,6 +468,26 @@ def turns(*contents):
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
 @pytest.mark.parametrize(
+    "asked", [turns("How?"), [SYSTEM, *turns("Why?")], turns("Why?", "x", "How?")]
+)
+def test_an_answer_in_turns_that_ask_something_else_than_its_prompt_is_refused(
+    pair, tmp_path, name, asked
+):
+    answered = [*asked, {"role": "assistant", "content": "z"}]
+    own = {"id": "p", "lang": "en", "prompt": "Why?", "response": None, "reward": 2.0}
+    rows = [
+        own | {"messages": answered},
+        own | {"messages": turns("Why?", "x")},
+        asking("Why?", "y", 1.0) | {"messages": None},
+    ]
+    make = parquet if name.endswith("parquet") else written
+    done = pair(make(tmp_path / name, rows), asked=())
+    assert done.refused == [(1, "prompt and messages are not the same")]
+    assert done.pairs == [("x", "y")]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+@pytest.mark.parametrize(
     "other",
     [
         asking("Why?"),

@@ -40,3 +40,7 @@ def test_digests_are_equal_where_prompts_are(one, other):
     assert digest(one) == digest(f" {one}\n") != NONE
     if one.strip() != other.strip() and one.isascii() and other.isascii():
         assert digest(one) != digest(other)
+
+
+def test_what_shows_nothing_makes_no_other_prompt():
+    assert digest("\u00bfQu\u00e9 r\u00edo?") == digest("\u200e\u00bfQue\u0301 ri\u0301o?\ufeff")

@@ -17,18 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from croco.arrays import Ints
-from croco.asked import digests
+from croco.asked import contradicting, digests
 from croco.languages import checked_tag
 
 NO_ID, NO_LANG, BAD_LANG = "no id", "no lang", "lang is not a BCP-47 tag"
 NO_TEXT, NO_REWARD, NOT_FINITE = "no response", "no reward", "reward is not a finite number"
 UNEQUAL = "unequal numbers of responses and rewards"
+TWO_PROMPTS = "prompt and messages are not the same"
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
     """Responses as columns: id, lang, response, reward, finish_reason, policy, asked (the
-    prompt's digest).
+    prompt's digest), contradicts (whether an answer at the end of turns has another prompt: false here).
 
     `row` is each one's row in the table it came from, `item` its place in that row. `refused` holds
     rows of the table with the reason.
@@ -73,11 +74,18 @@ def _single(rows: pa.Table, places: Ints) -> pa.Table:
     return _table(
         rows,
         response=_filled(rows["response"], spoken),
+        contradicts=_contradicting(rows),
         reward=_filled(rows["reward"], rows["reward_score"]),
         finish=rows["finish_reason"],
         row=places,
         item=np.zeros(len(places), np.int64),
     )
+
+
+def _contradicting(rows: pa.Table) -> pa.Array:
+    """Whether a row's answer is the last one of turns that ask something else than its prompt."""
+    own = pc.is_null(rows["response"]).to_numpy()
+    return pa.array(contradicting(rows["prompt"], rows["messages"]) & own)
 
 
 def _filled(column: Any, other: Any) -> Any:
@@ -112,6 +120,7 @@ def _listed(rows: pa.Table, places: Ints) -> tuple[pa.Table, list[tuple[int, str
         response=rows["responses"].combine_chunks().flatten(),
         reward=rows["rewards"].combine_chunks().flatten(),
         finish=finish.flatten().take(pa.array(at, mask=~known)),
+        contradicts=pa.array(np.zeros(int(sizes.sum()), bool)),
         row=np.repeat(places, sizes),
         item=np.arange(int(sizes.sum())) - starts,
     )
@@ -124,6 +133,7 @@ def _table(
     response: Any,
     reward: Any,
     finish: Any,
+    contradicts: pa.Array,
     row: Ints,
     item: Ints,
 ) -> pa.Table:
@@ -136,6 +146,7 @@ def _table(
             "finish_reason": finish,
             "policy": pc.coalesce(rows["policy"], rows["model"], ""),
             "asked": rows["asked"],
+            "contradicts": contradicts,
             "row": pa.array(row, pa.int64()),
             "item": pa.array(item, pa.int64()),
         }
@@ -149,6 +160,7 @@ def _reasons(table: pa.Table) -> npt.NDArray[np.object_]:
         (NO_ID, pc.is_null(table["id"])),
         (NO_LANG, pc.is_null(table["lang"])),
         (NO_TEXT, pc.is_null(table["response"])),
+        (TWO_PROMPTS, table["contradicts"]),
         (NO_REWARD, pc.is_null(table["reward"])),
         (NOT_FINITE, pc.invert(finite)),
         (BAD_LANG, pc.is_in(table["lang"], pa.array(_bad_tags(table["lang"]), pa.string()))),
