@@ -27,7 +27,9 @@ OF = (
     "\u0438\u0437",
     "\u062f\u0631",
 )
-_SIGNS = str.maketrans({"\u066b": ".", "\u2212": "-", "\u2013": "-", "\u2044": "/", "\u2215": "/"})
+_SIGNS = str.maketrans(
+    {"[": " ", "]": " ", "\u066b": ".", "\u2212": "-", "\u2013": "-", "\u2044": "/", "\u2215": "/"}
+)
 _NUMBER = r"[0-9]+(?:[.,][0-9]+)?"
 _OF = "|".join(map(re.escape, OF))
 _GRADE = re.compile(rf"([-+]?{_NUMBER})(?: ?(?:{_OF}) ?({_NUMBER}))?", re.IGNORECASE)
@@ -59,6 +61,7 @@ def _value(written: str) -> float:
 
 
 def _ascii_digits(text: str) -> str:
-    """The text with the digits of all scripts as 0 to 9."""
+    """The text with the digits of all scripts as 0 to 9, without format characters."""
     normal = unicodedata.normalize("NFKC", text)
-    return "".join(str(unicodedata.decimal(one, one)) for one in normal)
+    seen = (one for one in normal if unicodedata.category(one) != "Cf")  # marks of direction
+    return "".join(str(unicodedata.decimal(one, one)) for one in seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Iterable
 from typing import Literal
@@ -27,8 +28,14 @@ LABELS: dict[str, Side] = {
 }
 
 
-#: Emphasis, quotes and spaces, which say nothing in a label.
-_SILENT = str.maketrans("", "", " \t\r\n\u00a0*_~`\"'\\")
+#: Emphasis, quotes, brackets and the sentence's end, which say nothing in a label.
+_SILENT = frozenset("*_~`\"'\\()[].:!")
+#: Signs, and the letters of Cyrillic and Greek that look like the labels.
+_SIGNS = str.maketrans({"\u226b": ">>", "\u226a": "<<"}) | str.maketrans(
+    "\u0410\u0412\u0421\u0391\u0392", "ABCAB"
+)
+#: What a label may be called.
+_NAMES = ("ANSWER", "RESPONSE", "ASSISTANT")
 
 
 def verdict_in(labels: Iterable[str]) -> tuple[Side | None, str]:
@@ -49,5 +56,13 @@ def side_of(labels: Iterable[str]) -> Side | None:
 
 
 def _sides(labels: Iterable[str]) -> set[Side]:
-    plain = (unicodedata.normalize("NFKC", label).translate(_SILENT).upper() for label in labels)
-    return {LABELS[label] for label in plain if label in LABELS}
+    return {LABELS[plain] for plain in map(_plain, labels) if plain in LABELS}
+
+
+def _plain(label: str) -> str:
+    """A label in capitals, without what says nothing in it."""
+    normal = unicodedata.normalize("NFKC", html.unescape(label))
+    kept = (one for one in normal if not one.isspace() and one not in _SILENT)
+    plain = "".join(one for one in kept if unicodedata.category(one) != "Cf").upper()
+    plain = plain.translate(_SIGNS)
+    return next((plain.removeprefix(name) for name in _NAMES if plain.startswith(name)), plain)
