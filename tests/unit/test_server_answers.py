@@ -18,6 +18,7 @@ from croco.reward_settings import RewardConfig
 from croco.settings import Prompted, Resources, Sampling, Server
 
 THOUGHT = "Let me think about it. "
+TOOL = [{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 
 
 @pytest.fixture
@@ -84,6 +85,13 @@ def asked(server, n=1, **more):
         (choice({"content": "", "reasoning_content": THOUGHT}, "length"), "cut off", "reasoning"),
         (choice({"content": None}, "length"), "cut off", "max_tokens"),
         (choice({"content": None, "reasoning_content": THOUGHT}), "empty", "reasoning"),
+        (
+            choice({"content": "\n\n", "reasoning_content": THOUGHT}, "length"),
+            "cut off",
+            "reasoning",
+        ),
+        (choice({"content": "\u200b", "reasoning": THOUGHT}), "empty", "reasoning"),
+        (choice({"content": "", "tool_calls": TOOL}), "empty", "tool"),
         (choice({"content": None}), "empty", "None"),
         (choice({}), "empty", "None"),
         (choice({"content": None, "refusal": "I cannot."}), "empty", "I cannot."),

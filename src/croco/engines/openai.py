@@ -28,6 +28,7 @@ from croco.records import Completion
 from croco.servers import connect, explained, model_name, server_of
 from croco.settings import Resources, Sampling
 from croco.template_arguments import check_arguments
+from croco.texts import is_blank
 from croco.tokens import (
     Chat,
     answer_ids,
@@ -227,16 +228,20 @@ def _reasoning(choice: Any) -> str:
 
 
 def _content(choice: Any, reasoning: str, limit: int) -> Any:
-    """A choice's text; NoAnswerError says what there is in its place: reasoning, a refusal, nothing."""
+    """A choice's text; NoAnswerError says what there is in its place: reasoning, a refusal, a call of a
+    tool, nothing."""
     message = getattr(choice, "message", None)
     if message is None:
         raise NoAnswerError(
             "the server's answer is not what was asked for: a choice has no message", "empty"
         )
     content, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
-    if content is not None and (content or not (reasoning or refusal)):
+    tools = getattr(message, "tool_calls", None)
+    blank = isinstance(content, str) and is_blank(content)
+    if content is not None and not (blank and (reasoning or refusal or tools)):
         return content
-    said = f" but a refusal: {str(refusal)[:200]!r}" if refusal else ""
+    said = " but a call of a tool" if tools else ""
+    said = f" but a refusal: {str(refusal)[:200]!r}" if refusal else said
     if reasoning:
         said = f" but {len(reasoning)} characters of reasoning"
     if choice.finish_reason == "length":
