@@ -62,15 +62,18 @@ _EDGE = (
 
 @dataclass(slots=True)
 class _Seen:
-    """The evidence that was found: different words, letters without case, different words in capitals."""
+    """The evidence that was found: different words, those that stand in names too, letters without case,
+    different words in capitals."""
 
     words: set[str] = field(default_factory=set)
+    particles: set[str] = field(default_factory=set)
     caseless: int = 0
     capitals: set[str] = field(default_factory=set)
 
     def enough(self) -> bool:
         """Whether words and letters tell a language, together."""
-        share = sum(map(len, self.words)) / LETTERS if len(self.words) >= WORDS else 0.0
+        letters = sum(map(len, self.words | self.particles))
+        share = letters / LETTERS if len(self.words) >= WORDS else 0.0
         return share + self.caseless / CASELESS_LETTERS >= 1
 
     def shouted(self) -> bool:
@@ -138,7 +141,9 @@ def _read(line: str, seen: _Seen) -> None:
             before = ""
         elif word.islower():
             # A capital letter at the beginning says nothing: the word goes with the one behind it.
-            seen.words |= {one for one in (before, word) if one and one not in _PARTICLES}
+            found = {before, word} - {""}
+            seen.words |= found - _PARTICLES
+            seen.particles |= found & _PARTICLES
             before = ""
         elif word.isupper() and len(word) > 1:
             seen.capitals.add(word)

@@ -101,6 +101,14 @@ def test_enough_language_is_right_or_wrong(identifier):
     assert [one.reaches(0.5) for one in other] == [False] * 3
 
 
+def test_a_short_sentence_of_few_words_is_wrong_where_another_language_was_asked(identifier):
+    langs = ["ja", "ko", "hi", "th", "ru", "zh", "ar"]
+    found = hear(["The capital of France is Paris."] * len(langs), langs, identifier)
+    assert [one.reaches(0.5) for one in found] == [False] * len(langs)
+    [name] = hear(["The Lord of the Rings"], ["ru"], identifier)
+    assert name.right is None
+
+
 def test_an_empty_answer_is_in_no_language(identifier):
     for text in ("", " \n", "\N{ZERO WIDTH SPACE}"):
         [found] = hear([text], ["es"], identifier)
