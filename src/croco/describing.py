@@ -37,12 +37,18 @@ def read(root: Path) -> dict[str, Any] | None:
 
 
 def check(root: Path, recipe: Mapping[str, Any]) -> bool:
-    """Whether the artifact in a folder is described; DataError where by another recipe than this one.
+    """Whether the artifact in a folder is described; DataError where by another recipe than this one, or
+    where shards are sealed without a description.
 
     A folder's name is a digest of the recipe: only damage, or two recipes of one digest, parts them.
     """
     described = read(root)
     if described is None:
+        if any(root.glob("shard-*.parquet")):
+            raise DataError(
+                f"{root / NAME} is missing, so nothing says what its shards are: move {root} away and run"
+                " again"
+            )
         return False
     changed = differences(described["recipe"], recipe)
     if changed:

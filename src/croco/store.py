@@ -104,7 +104,7 @@ class Store:
         """
         root = self.root / stage.identity
         root.mkdir(parents=True, exist_ok=True)
-        if describing.read(root) is None:
+        if not describing.check(root, stage.recipe):
             grown_from = None
             if stage.grows:
                 grown_from = describing.nearest(self.root, stage.kind, stage.recipe, stage.grows)

@@ -37,6 +37,16 @@ def test_a_damaged_description_is_named(sampled, tmp_path):
     assert str(path) in done.stderr
 
 
+def test_shards_without_a_description_are_not_taken_for_done(sampled, tmp_path):
+    path = next(path for name, path in stages_of(tmp_path).items() if name.startswith("sample-"))
+    path.unlink()
+    for verb in ("run", "plan"):
+        done = sampled(verb)
+        assert done.returncode == 2
+        assert str(path) in done.stderr
+    assert not path.exists()
+
+
 def test_an_identity_is_long_enough_to_stand_for_its_recipe(sampled, tmp_path):
     assert {len(name.rpartition("-")[2]) for name in stages_of(tmp_path)} == {32}
     assert " sample-" in sampled("plan").stdout
