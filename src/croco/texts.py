@@ -1,11 +1,12 @@
 """When a text is empty, and when two texts are one.
 
-Format characters (zero-width spaces, byte order marks, marks of direction) are no text, and a letter with
-its accent is one letter, whether it is written as one character (NFC) or as two (NFD).
+Format characters (zero-width spaces, byte order marks, marks of direction) and control characters are no
+text, and a letter with its accent is one letter, written as one character (NFC) or as two (NFD).
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,17 +15,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: What shows nothing besides format characters and white space: fillers of Hangul, the blank of Braille,
-#: the joiner of graphemes, and selectors of variants.
+#: the joiner of graphemes, inherent vowels of Khmer, and selectors of variants.
 _UNSEEN = (
-    "\u034f\u115f\u1160\u2800\u3164\uffa0"
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
     + "".join(map(chr, range(0xFE00, 0xFE10)))
     + "".join(map(chr, range(0xE0100, 0xE01F0)))
 )
 _UNSEEN_SET = frozenset(_UNSEEN)
+#: Control characters of ASCII that are no white space.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing: white space and format characters alone."""
+    """Whether a text shows nothing: white space, format and control characters alone."""
     return not any(map(_is_seen, text))
 
 
@@ -33,7 +36,7 @@ def same_text(text: str) -> str:
 
     White space stays inside a text, not around it.
     """
-    if text.isascii():
+    if text.isascii() and not _CONTROLS.search(text):
         return text.strip()
     seen = "".join(one for one in text if one.isspace() or _is_seen(one))
     return unicodedata.normalize("NFC", seen).strip()
@@ -54,7 +57,9 @@ def same_texts(texts: pa.StringArray) -> pa.StringArray:
 
 def _is_seen(character: str) -> bool:
     return not (
-        character.isspace() or character in _UNSEEN_SET or unicodedata.category(character) == "Cf"
+        character.isspace()
+        or character in _UNSEEN_SET
+        or unicodedata.category(character) in ("Cf", "Cc")
     )
 
 
@@ -70,8 +75,8 @@ def _composed_otherwise() -> str:
             else:
                 ranges.append([code, code])
     parts = "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in ranges)
-    # Controls that Python takes for white space, and Arrow does not.
-    return f"[\\x1c-\\x1f\\x85\\p{{M}}\\p{{Cf}}{parts}]"
+    # Control characters but the white space that Arrow knows.
+    return f"[\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\p{{M}}\\p{{Cf}}{parts}]"
 
 
 def _is_composed(character: str) -> bool:

@@ -22,12 +22,17 @@ INVISIBLE = [
     "\u2060 \u00ad",
     "\u3164",
     "\u2800",
+    "\x00\x01",
+    "\x7f \x85",
+    "\u17b4\u17b5",
+    "\u180b",
 ]
 ONE = [
     (NFC, NFD),
     ("\u202eUn libro\u202c", "Un libro"),
     ("Una pera.", "Una pera.\n"),
     ("Una\u200b pera.", "Una pera."),
+    ("Una\x00 pera.\x08", "Una pera."),
     ("\u1112\u1161\u11ab\uad6d\uc5b4", "\ud55c\uad6d\uc5b4"),
     ("10 \u212b", "10 \u00c5"),
     ("\u0958", "\u0915\u093c"),
