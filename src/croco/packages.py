@@ -55,6 +55,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "croco.executors.slurm": ("submitit",),
     "croco.executors.ray": ("ray",),
 }
+#: Calls that may give names to things which the text of a module does not say.
+MAKING = {"exec", "globals", "setattr", "vars"}
 
 
 def missing(target: str) -> list[str]:
@@ -102,15 +104,36 @@ def _is_here(package: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _imported(module: str) -> list[str]:
-    """The packages that a module's file imports at its top, outside of `try` and `if`."""
+def defined(module: str) -> set[str]:
+    """The names that a module's file gives to anything; none where its text does not say them all."""
+    names: set[str] = set()
+    for node in ast.walk(_read(module)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.alias():
+                names.add(node.asname or node.name.partition(".")[0])
+            case ast.Name(id=name) if name in MAKING:
+                return set()
+    return set() if names & {"*", "__getattr__"} else names
+
+
+def _read(module: str) -> ast.Module:
+    """What is in a module's file; nothing where it has none to read."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        return []
+        spec = None
     if spec is None or spec.origin is None or Path(spec.origin).suffix != ".py":
-        return []
-    body = ast.parse(Path(spec.origin).read_bytes()).body
+        return ast.Module([], [])
+    return ast.parse(Path(spec.origin).read_bytes())
+
+
+def _imported(module: str) -> list[str]:
+    """The packages that a module's file imports at its top, outside of `try` and `if`."""
+    body = _read(module).body
     return [name for node in body for name in _names(node) if name not in ("croco", "__future__")]
 
 

@@ -109,7 +109,9 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
     if problem["type"] == "literal_error":
         near = difflib.get_close_matches(str(problem["input"]), _quoted(message), n=1, cutoff=0.5)
         message += f": did you mean {near[0]!r}?" if near else ""
-    return f"key {key!r}: {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+    given = problem["input"]
+    got = "" if isinstance(given, dict | BaseModel) else f" (got {given!r})"
+    return f"key {key!r}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _quoted(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
@@ -19,7 +19,7 @@ class RewardLora(Section):
 
     r: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
-    targets: list[str] | Literal["all-linear"] = "all-linear"
+    targets: Annotated[list[str], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
 
 
 class RewardTraining(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
@@ -39,7 +39,7 @@ class Lora(Section):
     r: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: Share = 0.05
-    targets: list[str] = [
+    targets: Annotated[list[str], Field(min_length=1)] = [
         "q_proj",
         "k_proj",
         "v_proj",

@@ -146,3 +146,47 @@ def test_a_warning_does_not_stop_a_run_and_an_error_is_told_after_the_plan(
     done = croco("plan", path, check=2)
     assert "bad.jsonl:2" in done.stderr
     assert "report" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("def lenght(prompt, answer):\n    return 1.0\n", False),
+        ("class Scores:\n    pass\n", False),
+        ("from math import dist as length\n", True),
+        ("from helpers import *\n", True),
+        ("globals()['length'] = len\n", True),
+    ],
+)
+def test_a_name_that_the_users_module_does_not_define_is_found(recipes, tmp_path, text, known):
+    (tmp_path / "helpers.py").write_text("length = len\n")
+    (tmp_path / "own.py").write_text(text)
+    code = "import sys; from croco.packages import defined; print(*sorted(defined('own')))"
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert known == (not done.stdout.split() or "length" in done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("reward={kind: function, function: 'own:length'}", "'lenght'"),
+        ("arms={dpo: {train: {lora: {targets: []}}}}", "arms.dpo.train.lora.targets"),
+    ],
+)
+def test_what_is_not_there_is_found_by_plan_and_run(croco, recipes, tmp_path, override, word):
+    (tmp_path / "own.py").write_text("def lenght(prompt, answer):\n    return 1.0\n")
+    for verb in ("plan", "run"):
+        done = croco(verb, recipes / "fake.yaml", "--set", override, check=2)
+        assert word in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_message_does_not_show_a_whole_recipe(croco, recipes, tmp_path):
+    path = variant(recipes / "fake.yaml", tmp_path, reward={"kind": "fake"})
+    done = croco("plan", path, "--set", "evaluate.judge={kind: fake}", check=2)
+    assert "got {" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -30,7 +31,8 @@ Use = tuple[str, str]
 def check(subject: Subject) -> Iterator[Finding]:
     """One error that names all that is missing and the command that installs it.
 
-    A warning instead where other machines, with a Python of their own, do the work.
+    A warning instead where other machines, with a Python of their own, do the work. An error for each name
+    that a module does not define.
     """
     kind = subject.recipe.executor.kind
     here = {f"the executor {kind!r}": packages.missing(EXECUTORS[kind])}
@@ -41,6 +43,9 @@ def check(subject: Subject) -> Iterator[Finding]:
             place.setdefault(f"the {what} of stage {stage.name!r}", missing)
     yield from _finding("error", here)
     yield from _finding("warning", there)
+    yield from dict.fromkeys(
+        one for stage in subject.pending.values() for use in _all(stage) for one in _undefined(*use)
+    )
 
 
 def is_elsewhere(recipe: AnyRecipe, stage: Stage) -> bool:
@@ -69,11 +74,19 @@ def _finding(level: Literal["error", "warning"], lacks: dict[str, list[str]]) ->
         yield Finding(level, "", text, here=True)
 
 
+def _undefined(what: str, target: str) -> Iterator[Finding]:
+    """An error where a module has no attribute of the name in `module:attribute`."""
+    module, _, attribute = target.partition(":")
+    known = packages.defined(module) if attribute else set()
+    if known and attribute not in known:
+        near = difflib.get_close_matches(attribute, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "name one that it defines"
+        yield Finding("error", "", f"{what}: {module} has no {attribute!r}: {hint}")
+
+
 def _needs(stage: Stage) -> Iterator[tuple[str, list[str]]]:
     """What a stage uses that is not here, in words, and the packages that it lacks."""
-    uses = [use for section in sections(stage.config) for use in _uses(section)]
-    uses += _uses_of_kind(stage)
-    for what, target in uses:
+    for what, target in _all(stage):
         yield what, packages.missing(target)
     own: Any = stage.config
     quantized = own.train.quantized if stage.kind == "train" else getattr(own, "quantized", False)
@@ -82,6 +95,13 @@ def _needs(stage: Stage) -> Iterator[tuple[str, list[str]]]:
     if stage.kind == "train":
         for tracker in stage.resources.trackers:
             yield f"tracker {tracker!r}", packages.absent([tracker])
+
+
+def _all(stage: Stage) -> Iterator[Use]:
+    """The names that stand for code in a stage's settings."""
+    for section in sections(stage.config):
+        yield from _uses(section)
+    yield from _uses_of_kind(stage)
 
 
 def _uses(section: BaseModel) -> Iterator[Use]:
