@@ -12,6 +12,13 @@ from typing import Any
 
 #: What Python means by these, as the inside of a bracket expression.
 CLASSES = {"d": r"\p{Nd}", "w": r"\p{L}\p{N}_", "s": r"\s\x0b\x1c-\x1f\x{85}\p{Z}"}
+#: What they exclude, likewise, but for characters that Unicode has not assigned.
+EXCLUDED = {
+    "d": r"\P{Nd}",
+    "w": r"\p{M}\p{S}\p{Z}\p{C}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}"
+    r"\x{203f}\x{2040}\x{2054}\x{fe33}\x{fe34}\x{fe4d}-\x{fe4f}\x{ff3f}",
+    "s": r"\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f",
+}
 
 
 def found_in(pattern: str, text: str) -> list[str]:
@@ -59,10 +66,10 @@ def _of_all_scripts(pattern: str) -> str:
 
 
 def _escape(letter: str, inside: bool) -> str:
-    """An escape as RE2 has it; `inside` brackets those that exclude stay RE2's."""
+    """An escape as RE2 has it, outside of brackets or `inside`."""
     known = CLASSES.get(letter.lower())
     if known and letter.islower():
         return known if inside else f"[{known}]"
-    if known and not inside:
-        return f"[^{known}]"
+    if known:
+        return EXCLUDED[letter.lower()] if inside else f"[^{known}]"
     return r"\z" if letter == "Z" and not inside else f"\\{letter}"

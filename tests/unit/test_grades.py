@@ -1,5 +1,6 @@
 """Grades and patterns: what judges write is read, out of bounds is no grade, and nothing takes long."""
 
+import re
 import time
 from pathlib import Path
 
@@ -205,3 +206,11 @@ def test_a_run_refuses_a_pattern_before_it_asks_anything(tmp_path, monkeypatch, 
     assert ended.value.code == 2
     assert "own.yaml: key 'answer'" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["[^\\W\\d_]", "[\\D]", "[\\W]", "[\\S]", "[^\\S]", "[^\\D]", "\\w", "\\S"]
+)
+def test_classes_in_brackets_are_those_of_all_scripts(name):
+    text = "a\u0411\u0e01\u4e2d\u0668 9_\u203f-\u3002\u2009+\u0301\x00z"
+    assert found_in(f"({name})", text) == re.findall(name, text)
