@@ -95,7 +95,7 @@ def tag_named(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def names_in_ids(tag: str) -> frozenset[str]:
-    """What stands for a language in ids and names of files, in small letters: `es`, `spa`, `spanish`.
+    """What names a language in ids and names of files, in small letters: `es`, `spa`, `spanish`, `español`.
 
     Scripts and regions of the tag are among them, as in `spa_Latn` and `pt-BR`.
     """
@@ -103,9 +103,20 @@ def names_in_ids(tag: str) -> frozenset[str]:
 
     found = langcodes.get(tag)
     parts = {*tag.split("-")}
-    names = {found.display_name(), langcodes.get(found.language or tag).display_name()}
+    names = {
+        found.display_name(),
+        found.autonym(),
+        langcodes.get(found.language or tag).display_name(),
+    }
     parts |= {word for name in names for word in name.split()}
     with contextlib.suppress(LookupError):
         parts.add(found.to_alpha3())
     script = found.script or found.maximize().script
     return frozenset(part.casefold().strip("()") for part in {*parts, script or ""} if part)
+
+
+def is_region(part: str) -> bool:
+    """Whether a word is a region's code, such as `mx`, in small letters or not."""
+    import langcodes
+
+    return len(part) == 2 and part.isascii() and langcodes.tag_is_valid(f"und-{part}")

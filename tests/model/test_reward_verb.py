@@ -276,6 +276,8 @@ def test_a_prompts_side_follows_from_its_id_alone():
         ("eng_Latn-1", "spa_Latn-1"),
         ("EN9", "es9"),
         ("english.9", "Spanish.9"),
+        ("q1-en-GB", "q1-es_mx"),
+        ("q1-english", "q1-español"),
     ],
 )
 def test_translations_under_other_ids_are_found_by_their_stem(trained, held):

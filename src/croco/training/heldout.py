@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from croco.contamination import overlaps
-from croco.languages import names_in_ids
+from croco.languages import is_region, names_in_ids
 from croco.records import Preference
 from croco.seen import prompts_of
 from croco.stage import seed_of
@@ -52,7 +52,12 @@ def translations(
 
 
 def _stem(row: Preference) -> str:
-    """The words and numbers in an id without those that name the row's language."""
+    """The words and numbers in an id without those that name the row's language, and a region after it."""
     parts = re.findall(r"[^\W\d_]+|\d+", row.id.casefold())
-    rest = [part for part in parts if part not in names_in_ids(row.lang)]
+    names = names_in_ids(row.lang)
+    rest = [
+        part
+        for before, part in zip(["", *parts], parts, strict=False)
+        if part not in names and not (before in names and is_region(part))
+    ]
     return "-".join(rest) or row.id
