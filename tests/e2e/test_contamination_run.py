@@ -36,6 +36,7 @@ def project(tmp_path, recipes):
             "prompts": {"train": ["train.jsonl"], "heldout": ["held.jsonl"]},
         }
         values["arms"] = {"dpo": values["arms"]["dpo-monolingual"]}
+        values["arms"]["dpo"]["train"] |= {"batch_size": 1, "epochs": 20}  # no warning of few steps
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values | more))
         return tmp_path / "recipe.yaml"
 

@@ -23,6 +23,8 @@ from croco.tokens import end_of_turn, load_tokenizer, prompt_ids
 
 pytestmark = pytest.mark.model
 PAIR = {"rejected": "min", "filters": {"cut_off": "off"}}
+#: Some answers come to an end, and enough are without special tokens, which bar them from pairs.
+HOT = {"n": 32, "max_tokens": 6, "temperature": 3.0, "dtype": "float32"}
 ARMS = {"off": {"pair": PAIR, "train": TRAIN, "responses": {"policy": "other"}}}
 
 
@@ -56,8 +58,7 @@ def other(tiny_policy: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def made(other: Path, tiny_policy: ModelRef) -> Made:
-    hot = {"n": 6, "max_tokens": 24, "temperature": 3.0, "dtype": "float32"}  # some come to an end
-    return Made(other, tiny_policy, ARMS, sample=hot).until("off.train")
+    return Made(other, tiny_policy, ARMS, sample=HOT).until("off.train")
 
 
 def test_the_answers_are_encoded_by_the_policys_tokenizer(
@@ -121,7 +122,7 @@ def test_ids_of_the_same_tokenizer_stay_as_they_were(tiny_policy: ModelRef, tmp_
         model.model.layers[0].mlp.down_proj.weight.mul_(1.5)
     model.save_pretrained(tmp_path / "other")
     load_tokenizer(tiny_policy).save_pretrained(tmp_path / "other")
-    made = Made(tmp_path, tiny_policy, ARMS).until("off.encode")
+    made = Made(tmp_path, tiny_policy, ARMS, sample=HOT).until("off.encode")
     sampled, encoded = made.rows("off.sample-train"), made.rows("off.encode")
     kept = 0
     for key, row in encoded.items():
@@ -137,7 +138,7 @@ def test_ids_that_are_not_the_policys_are_refused(made: Made, tiny_policy: Model
     foreign = examples_of(made.artifact("off.pair"), made.artifact("off.sample-train"), None, "dpo")
     with pytest.raises(StopError, match=r"token ids are not those of policy 'tiny'.*reads '"):
         refuse_foreign(tiny_policy, pairs, foreign)
-    own = examples_of(made.artifact("off.pair"), made.artifact("off.encode"), None, "sft")
+    own = examples_of(made.artifact("off.pair"), made.artifact("off.encode"), None, "dpo")
     refuse_foreign(tiny_policy, pairs, own)
     empty = [dataclasses.replace(one, chosen_ids=[], rejected_ids=[]) for one in own]
     with pytest.raises(StopError, match="are not those of policy"):
