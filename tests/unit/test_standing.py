@@ -28,8 +28,9 @@ def standing(tmp_path):
 
 
 def seal(standing, name, *shards):
-    artifact = standing.run.store.artifact(standing.stages[name])
-    artifact.root.mkdir(parents=True, exist_ok=True)
+    stage = standing.stages[name]
+    standing.run.store.begin(stage, provenance={})  # shards without a description are refused
+    artifact = standing.run.store.artifact(stage)
     for shard in shards:
         artifact.seal(shard, [])
     standing.look()
