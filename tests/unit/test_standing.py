@@ -27,10 +27,14 @@ def standing(tmp_path):
     return Standing(run, pipeline.build(run.recipe))
 
 
+def begun(standing, name):
+    """The artifact of a stage, described: shards without a description are refused."""
+    standing.run.store.begin(standing.stages[name], provenance={})
+    return standing.run.store.artifact(standing.stages[name])
+
+
 def seal(standing, name, *shards):
-    stage = standing.stages[name]
-    standing.run.store.begin(stage, provenance={})  # shards without a description are refused
-    artifact = standing.run.store.artifact(stage)
+    artifact = begun(standing, name)
     for shard in shards:
         artifact.seal(shard, [])
     standing.look()
@@ -71,8 +75,7 @@ def test_the_same_work_under_several_names_is_done_once(standing):
 
 
 def test_large_shards_come_first(standing):
-    artifact = standing.run.store.artifact(standing.stages["prompts-train"])
-    artifact.root.mkdir(parents=True)
+    artifact = begun(standing, "prompts-train")
     for shard, count in enumerate((1, 300, 20)):
         artifact.seal(shard, [Prompt(f"p{k}", "en", f"text {k}") for k in range(count)])
     standing.look()
@@ -81,8 +84,7 @@ def test_large_shards_come_first(standing):
 
 def test_what_is_sealed_by_others_is_seen(standing):
     seal(standing, "prompts-train", 0, 1, 2)
-    artifact = standing.run.store.artifact(standing.stages["sample"])
-    artifact.root.mkdir(parents=True)
+    artifact = begun(standing, "sample")
     artifact.seal(2, [])
     assert list(standing.shards("sample")) == [0, 1, 2]
     assert standing.look_at("sample", 2)
