@@ -39,7 +39,8 @@ def test_arena_hard_verdicts(side):
             else:
                 assert found is None
                 without += 1
-    assert read_ > without  # else the judges were not asked for labels
+    # Some 3 % have no label here (18 of 700): another sample of this size stays well below a tenth.
+    assert without < 0.1 * read_
 
 
 def test_mt_bench_verdicts(side):
